@@ -108,33 +108,65 @@ class LoraUse:
 class GenerateRequest:
     """What a person asked for. None means: as the model in use recommends."""
 
-    prompt: str = _knob("", "text", "Prompt", "Exactly the text the encoders read, usually XML", maximum=MAX_PROMPT_CHARS)
+    prompt: str = _knob(
+        "", "text", "Prompt", "Exactly the text the encoders read, usually XML", maximum=MAX_PROMPT_CHARS
+    )
     negative_prompt: str = _knob("", "text", "Negative", "What to stay away from", maximum=MAX_PROMPT_CHARS)
-    system_prompt: str | None = _knob(None, "text", "System prompt", "Put before the prompt for Gemma only", maximum=4000)
+    system_prompt: str | None = _knob(
+        None, "text", "System prompt", "Put before the prompt for Gemma only", maximum=4000
+    )
     width: int | None = _knob(None, "int", "Width", "Pixels, a multiple of 16", minimum=64, maximum=2048, step=16)
     height: int | None = _knob(None, "int", "Height", "Pixels, a multiple of 16", minimum=64, maximum=2048, step=16)
-    steps: int | None = _knob(None, "int", "Steps", "More steps, finer picture, more time", minimum=1, maximum=100, step=1)
+    steps: int | None = _knob(
+        None, "int", "Steps", "More steps, finer picture, more time", minimum=1, maximum=100, step=1
+    )
     guidance_scale: float | None = _knob(
         None, "float", "Guidance", "How strictly the prompt is followed; 1 is off", minimum=1.0, maximum=20.0, step=0.1
     )
     guidance_renorm: float = _knob(
-        1.0, "float", "Guidance renorm", "Caps the guided step's length at this multiple; 0 is off",
-        minimum=0.0, maximum=10.0, step=0.1,
+        1.0,
+        "float",
+        "Guidance renorm",
+        "Caps the guided step's length at this multiple; 0 is off",
+        minimum=0.0,
+        maximum=10.0,
+        step=0.1,
     )
     guidance_rescale: float = _knob(
-        0.0, "float", "Guidance rescale", "Pulls contrast back towards the unguided picture; 0 is off",
-        minimum=0.0, maximum=1.0, step=0.05,
+        0.0,
+        "float",
+        "Guidance rescale",
+        "Pulls contrast back towards the unguided picture; 0 is off",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
     )
     guidance_start: float = _knob(
-        0.0, "float", "Guidance from", "Guide from this part of the way (0 noise, 1 picture)", minimum=0.0, maximum=1.0, step=0.05
+        0.0,
+        "float",
+        "Guidance from",
+        "Guide from this part of the way (0 noise, 1 picture)",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
     )
     guidance_end: float = _knob(
-        1.0, "float", "Guidance until", "Guide up to this part of the way; less is faster", minimum=0.0, maximum=1.0, step=0.05
+        1.0,
+        "float",
+        "Guidance until",
+        "Guide up to this part of the way; less is faster",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
     )
     sampler: str = _knob("euler", "choice", "Sampler", "How the steps are taken", choices=SAMPLERS)
     schedule: str = _knob("simple", "choice", "Schedule", "How the steps are spaced", choices=SCHEDULES)
-    shift: float | None = _knob(None, "float", "Shift", "Higher spends more steps on composition", minimum=0.1, maximum=20.0, step=0.1)
-    seed: int | None = _knob(None, "int", "Seed", "Same seed, same picture; empty is random", minimum=0, maximum=MAX_SEED, step=1)
+    shift: float | None = _knob(
+        None, "float", "Shift", "Higher spends more steps on composition", minimum=0.1, maximum=20.0, step=0.1
+    )
+    seed: int | None = _knob(
+        None, "int", "Seed", "Same seed, same picture; empty is random", minimum=0, maximum=MAX_SEED, step=1
+    )
     images: int = _knob(1, "int", "Pictures", "How many, each with the next seed", minimum=1, maximum=64, step=1)
     preset: str = _knob("auto", "text", "Preset", "How the device is used; auto takes the best that fits", maximum=64)
     loras: tuple[LoraUse, ...] = _knob((), "list", "LoRA", "Small add-on models with a weight each")
