@@ -354,7 +354,7 @@ class Cancelled(Event):
 
 @dataclass(frozen=True)
 class Failed(Event):
-    """Last event: this job failed; the engine serves on. `message` is fit for people; `reference` finds the log line."""
+    """Last event: this job failed, the engine serves on. `message` is for people; `reference` finds the log line."""
 
     message: str = ""
     field: str | None = None
