@@ -1,0 +1,42 @@
+"""Decide every "auto" of a request once, so that what runs, what is shown and what is recorded are the same."""
+
+from __future__ import annotations
+
+from newbie_ui.engine.base import ModelInfo
+from newbie_ui.request import DEFAULT_SYSTEM_PROMPT, MAX_SEED, GenerateRequest, ResolvedRequest, random_seed
+
+FULL_SIZE_DEFAULTS = {
+    "width": 1024,
+    "height": 1024,
+    "steps": 28,
+    "guidance_scale": 4.5,
+    "shift": 6.0,
+    "system_prompt": DEFAULT_SYSTEM_PROMPT,
+}
+"""What NewBie-image-Exp0.1 recommends; a model's own `defaults` come first."""
+
+
+def resolve(
+    request: GenerateRequest,
+    model: ModelInfo,
+    preset: str,
+    loras: tuple[tuple[str, float, str], ...] = (),
+) -> tuple[ResolvedRequest, ...]:
+    """One `ResolvedRequest` a picture, seeds counting up from the first."""
+    values = {
+        name: getattr(request, name) if getattr(request, name) is not None else model.defaults.get(name, fallback)
+        for name, fallback in FULL_SIZE_DEFAULTS.items()
+    }
+    first = random_seed() if request.seed is None else request.seed
+    return tuple(
+        ResolvedRequest(
+            request=request,
+            seed=(first + number) % (MAX_SEED + 1),
+            preset=preset,
+            model=model.name,
+            model_hash=model.hash,
+            loras=loras,
+            **values,
+        )
+        for number in range(request.images)
+    )
