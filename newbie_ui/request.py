@@ -239,6 +239,8 @@ class ResolvedRequest:
     model: str  # name shown to people
     model_hash: str = ""  # short fingerprint of the weights
     loras: tuple[tuple[str, float, str], ...] = ()  # (name, weight, sha256 of the file, 10 characters)
+    prompt: str | None = None  # what the encoders read where `request.prompt` held wildcards; None: as asked
+    negative_prompt: str | None = None
 
 
 @dataclass(frozen=True)
