@@ -152,7 +152,7 @@ class Reader:
             return
         piece = self.text[start:end]
         stripped = piece.strip()
-        if not stripped:
+        if not stripped or stripped == "\ufeff":
             self.cuts.append((start, "space"))
             return
         first = start + piece.index(stripped[0])
