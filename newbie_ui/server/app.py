@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -10,10 +12,39 @@ from starlette.responses import JSONResponse
 
 from newbie_ui.engine.base import Engine, EngineState, EngineStatus
 from newbie_ui.server.guard import BodyLimit, Guard, Lifecycle, NoRemoteFiles
+from newbie_ui.server.janitor import Janitor
 from newbie_ui.server.options import ServerOptions
+from newbie_ui.server.run import Drain
+from newbie_ui.ui import mount as ui
+from newbie_ui.ui.page import build_page, page_assets
 
 SERVING = (EngineState.READY, EngineState.BUSY)
 GONE = (EngineState.FAILED, EngineState.CLOSING, EngineState.CLOSED)
+
+
+@dataclass(frozen=True)
+class Site:
+    """All that serves the page, ready to be given to `run.serve`."""
+
+    app: FastAPI
+    page: ui.Mounted
+    options: ServerOptions
+    drain: Drain
+    janitor: Janitor
+
+
+def build(engine: Engine, gallery: Any, settings: Any, options: ServerOptions) -> Site:
+    """Page and server around this engine and this gallery. Starts nothing."""
+    lifecycle = Lifecycle()
+    ui.prepare(options.temp_dir)
+    app = make_app(engine, options, lifecycle)
+    blocks = build_page(engine, gallery, settings)
+    page = ui.mount(
+        app, blocks, page_assets(), file_limit=options.file_limit, root_path=options.root_path, mcp=options.mcp
+    )
+    drain = Drain(engine, lifecycle, page, options.drain_s)
+    janitor = Janitor(options.temp_dir, options.temp_age_s, options.temp_quota)
+    return Site(app, page, options, drain, janitor)
 
 
 def make_app(engine: Engine, options: ServerOptions, lifecycle: Lifecycle) -> FastAPI:

@@ -7,15 +7,15 @@ Three plain ASGI layers, outermost first:
                 while the server is ending; puts the security headers on every answer
     NoRemoteFiles   refuses calls whose file inputs are addresses instead of uploads
 
-They decide on method, path and headers alone and hold no state but `Lifecycle`. They do not know who a visitor is;
-`client_address` is the nearest thing to it.
+They decide on method, path and headers alone and hold no state but `Lifecycle`. They do not know who a visitor is; the
+address that `Guard` leaves in the request (see `client_address`) is the nearest thing to it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -143,6 +143,9 @@ class Guard:
             return
         headers = Headers(scope=scope)
         refusal = self.refusal(scope["method"], scope["path"], headers)
+        if scope.get("client"):
+            peer, port = scope["client"]
+            scope["client"] = (client_address(headers, peer, self.options.hops), port)
 
         async def send_with_headers(message: dict) -> None:
             if message["type"] == "http.response.start":
@@ -156,7 +159,8 @@ class Guard:
         host = headers.get("host", "").rsplit("@", 1)[-1].lower()
         if self.hosts and _name(host) not in self.hosts:
             return _error(
-                421, f"This page is not served as {_name(host)!r}. Open {self.options.url}, or allow the name."
+                421,
+                f"This page is not served as {_name(host)!r}. Open {self.options.url}, or name it with --root-path.",
             )
         if method not in READ_METHODS and _from_elsewhere(headers, host):
             return _error(403, "This request comes from another site. Open the page itself.")
@@ -207,21 +211,22 @@ class NoRemoteFiles:
         await self.app(scope, replay, send)
 
 
-def client_address(headers: Sequence[tuple[str, str]] | MutableMapping[str, str], peer: str, hops: int) -> str:
+def client_address(headers: Mapping[str, str], peer: str, hops: int) -> str:
     """The visitor's address: the peer, or what the outermost of `hops` trusted proxies saw.
 
     Anything further left in X-Forwarded-For was written by the visitor and is ignored.
     """
-    forwarded = [part.strip() for part in dict(headers).get("x-forwarded-for", "").split(",") if part.strip()]
+    forwarded = [part.strip() for part in headers.get("x-forwarded-for", "").split(",") if part.strip()]
     return forwarded[max(len(forwarded) - hops, 0)] if hops and forwarded else peer
 
 
 def _hosts(options: ServerOptions) -> frozenset[str]:
-    """Names the page answers to; empty means any. A page on loopback answers to loopback names only, so that a
-    foreign site cannot reach it through a name that it points at this machine."""
-    if options.shared or options.root_path or not options.loopback:
+    """Names the page answers to; empty means any. A page on loopback answers to loopback names and its public one
+    only, so that a foreign site cannot reach it through a name that it points at this machine."""
+    if options.shared or not options.loopback:
         return frozenset()
-    return frozenset({"localhost", "127.0.0.1", "[::1]", options.host.lower(), *map(str.lower, options.allowed_hosts)})
+    public = urlsplit(options.root_path).hostname
+    return frozenset({"localhost", "127.0.0.1", "[::1]", options.host.lower(), *([public] if public else [])})
 
 
 def _name(host: str) -> str:

@@ -89,6 +89,13 @@ class Janitor:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
+    def __enter__(self) -> Janitor:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def _run(self) -> None:
         while True:
             result = sweep(self.folder, self.max_age_s, self.quota_bytes)

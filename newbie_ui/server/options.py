@@ -20,7 +20,6 @@ class ServerOptions:
     hosted: bool = False  # a hosted Space: shown inside a frame of its site, one proxy in front
     share: bool = False  # a public tunnel
     mcp: bool = False
-    allowed_hosts: tuple[str, ...] = ()  # further names this machine is reached by
     proxy_hops: int = 0  # proxies in front whose X-Forwarded-For can be believed
     temp_dir: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / "newbie_ui")
     json_limit: int = 2 * MEGABYTE  # forms, prompts, API calls

@@ -17,6 +17,8 @@ LOCAL = {"host": "127.0.0.1:7860"}
 
 
 async def echo(request: Request) -> JSONResponse:
+    if request.url.path == "/config":
+        return JSONResponse({"client": request.client.host})
     return JSONResponse({"bytes": len(await request.body())})
 
 
@@ -124,9 +126,10 @@ def test_a_page_for_the_network_answers_to_any_name():
     assert client_for(ServerOptions(share=True)).get("/", headers={"host": "x.gradio.live"}).status_code == 200
 
 
-def test_an_allowed_name_is_served():
-    client = client_for(ServerOptions(allowed_hosts=("Studio.Lan",)))
-    assert client.get("/", headers={"host": "studio.lan:7860"}).status_code == 200
+def test_the_public_name_behind_a_proxy_is_served_and_no_other():
+    client = client_for(ServerOptions(root_path="https://Art.example.org/newbie"))
+    assert client.get("/", headers={"host": "art.example.org"}).status_code == 200
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 421
 
 
 @pytest.mark.parametrize(
@@ -214,3 +217,10 @@ def test_an_ending_server_takes_no_new_work_but_still_shows_pictures():
 )
 def test_a_visitor_cannot_choose_its_address(forwarded, hops, expected):
     assert client_address({"x-forwarded-for": forwarded}, "peer", hops) == expected
+
+
+def test_pages_behind_one_trusted_proxy_see_the_visitors_address():
+    forwarded = {"x-forwarded-for": "6.6.6.6, 1.2.3.4", "host": "me.hf.space"}
+    assert client_for(ServerOptions(hosted=True)).get("/config", headers=forwarded).json() == {"client": "1.2.3.4"}
+    direct = client_for(ServerOptions(host="0.0.0.0")).get("/config", headers=forwarded).json()
+    assert direct == {"client": "testclient"}

@@ -1,0 +1,113 @@
+"""Compose and launch: settings → gallery → engine → page → server. Also a hosted Space's entry: no argument needed.
+
+The port is taken first and the page is served while the engine still opens in the background. What a person gave and
+cannot be used ends with one sentence on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from newbie_ui.engine.base import Engine, PictureSink
+from newbie_ui.errors import CheckpointError, UserError
+from newbie_ui.server.options import ServerOptions
+from newbie_ui.settings import Settings, parse
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until a signal. Returns the exit code: 0 after an orderly end, 2 for settings that cannot be used."""
+    try:
+        settings = parse(sys.argv[1:] if argv is None else argv)
+        logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        check_model(settings)
+        return run(settings)
+    except UserError as error:
+        print(f"newbie_ui: {error}", file=sys.stderr)
+        return 2
+
+
+def check_model(settings: Settings) -> None:
+    """What can be known of a model path without opening it: that it is there. Raises CheckpointError."""
+    parts = [settings.transformer, settings.text_encoder, settings.clip, settings.vae]
+    for part in filter(None, parts):
+        if not Path(part).expanduser().exists():
+            raise CheckpointError(f"Model file {part!r} does not exist. Check the path.")
+    is_path = settings.model.startswith((".", "/", "~")) or "\\" in settings.model
+    if not any(parts) and is_path and not Path(settings.model).expanduser().exists():
+        raise CheckpointError(
+            f"Model {settings.model!r} does not exist. Give a folder or a hub id such as owner/name, or leave it out "
+            "for the demo model."
+        )
+
+
+def run(settings: Settings) -> int:
+    """Everything in its order; what takes time comes after the port is known to be free."""
+    from newbie_ui.server.run import take_port
+
+    temp_dir = Path(tempfile.mkdtemp(prefix="newbie_ui-"))
+    try:
+        with take_port(settings.host, settings.port) as taken:
+            return serve_page(settings, server_options(settings, taken.getsockname()[1], temp_dir), taken)
+    finally:
+        shutil.rmtree(temp_dir, ignore_errors=True)
+
+
+def serve_page(settings: Settings, options: ServerOptions, taken) -> int:
+    """Build page and server around the engine and serve; the engine opens meanwhile."""
+    from newbie_ui.gallery.store import Gallery
+
+    from newbie_ui.server.app import build
+    from newbie_ui.server.run import serve
+
+    gallery = Gallery(Path(settings.output_dir))
+    engine = make_engine(settings, gallery.add)
+    engine.open()
+    site = build(engine, gallery, settings, options)
+    with site.janitor:
+        return serve(site.app, taken, options, site.drain, lambda url: announce(url, settings, site))
+
+
+def server_options(settings: Settings, port: int, temp_dir: Path) -> ServerOptions:
+    """The server's part of the settings, with the port that was really taken."""
+    return ServerOptions(
+        host=settings.host,
+        port=port,
+        root_path=settings.root_path,
+        hosted=bool(os.environ.get("SPACE_ID")),
+        share=settings.share and not os.environ.get("SPACE_ID"),
+        mcp=settings.mcp,
+        temp_dir=temp_dir,
+    )
+
+
+def make_engine(settings: Settings, sink: PictureSink) -> Engine:
+    """The engine that the settings ask for, not yet open."""
+    limits = {"max_waiting": settings.max_queue, "max_per_client": settings.max_per_client}
+    if settings.engine == "fake":
+        from newbie_ui.engine.fake import FakeEngine
+
+        return FakeEngine(sink, **limits)
+    from newbie_ui.engine.local import LocalEngine
+
+    return LocalEngine(settings, sink, **limits)
+
+
+def announce(url: str, settings: Settings, site) -> None:
+    """Say where the page is, once it answers."""
+    print(f"newbie_ui is at {url}   pictures go to {settings.output_dir}", flush=True)
+    if site.options.share:
+        try:
+            print(f"public address, for a week at most: {site.page.open_tunnel(site.options.port)}", flush=True)
+        except (OSError, RuntimeError, ValueError) as error:
+            print(f"newbie_ui: no public address, the page goes on here only: {error}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""One process from its start to its end: ports, health, and what a signal does to a picture being made."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from newbie_ui.errors import SettingsError
+from newbie_ui.server.run import take_port
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import sys, pathlib
+from newbie_ui.engine.fake import FakeEngine
+from newbie_ui.request import GenerateRequest
+from newbie_ui.server.app import build
+from newbie_ui.server.options import ServerOptions
+from newbie_ui.server.run import serve, take_port
+
+folder = pathlib.Path(sys.argv[1])
+taken = take_port("127.0.0.1", 0)
+options = ServerOptions(port=taken.getsockname()[1], temp_dir=folder / "temp", drain_s=20)
+sink = lambda result: (folder / "pictures").open("a").write(result.id) and result
+engine = FakeEngine(sink, step_s=0.05)
+engine.open()
+site = build(engine, None, None, options)
+engine.submit(GenerateRequest(prompt="x", steps=60))
+with site.janitor:
+    sys.exit(serve(site.app, taken, options, site.drain, lambda url: print(url, flush=True)))
+"""
+
+
+def get(url: str) -> tuple[int, dict]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+@pytest.fixture
+def server(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
+    )
+    process.url = process.stdout.readline().strip()
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_signal_finishes_the_picture_being_made_and_ends_with_code_0(server, tmp_path):
+    status, report = get(server.url + "/ready")
+    assert (status, report["state"], report["jobs"]) == (200, "busy", 1)
+    tab = urllib.request.urlopen(server.url + "/gradio_api/heartbeat/tab", timeout=20)  # an open page
+    server.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert get(server.url + "/health") == (503, {**get(server.url + "/health")[1], "ending": True})
+    assert server.wait(timeout=20) == 0
+    tab.close()
+    assert (tmp_path / "pictures").read_text()
+
+
+def test_a_second_signal_ends_at_once(server, tmp_path):
+    server.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    server.send_signal(signal.SIGTERM)
+    server.wait(timeout=3)
+    assert not (tmp_path / "pictures").exists()
+
+
+def test_a_busy_port_is_said_with_the_next_one():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"Port {port} on 127.0.0.1 is in use.*--port {port + 1}"):
+            take_port("127.0.0.1", port)
+
+
+def test_a_host_that_is_not_ours_is_said():
+    with pytest.raises(SettingsError, match="192.0.2.1"):
+        take_port("192.0.2.1", 0)
+    with pytest.raises(SettingsError, match="not known"):
+        take_port("no such host", 0)
