@@ -87,7 +87,7 @@ def test_a_busy_port_is_said_with_the_next_one():
 
 
 def test_a_host_that_is_not_ours_is_said():
-    with pytest.raises(SettingsError, match="192.0.2.1"):
+    with pytest.raises(SettingsError, match=r"192\.0\.2\.1"):
         take_port("192.0.2.1", 0)
     with pytest.raises(SettingsError, match="not known"):
         take_port("no such host", 0)
