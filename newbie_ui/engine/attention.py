@@ -1,0 +1,103 @@
+"""Which attention kernel the transformer uses: by name, or the fastest measured on this model's shapes.
+
+Names are the presets'; each stands for a backend of diffusers. A measurement is made once a device, head width and
+rough length, and remembered for the process. Nothing is downloaded: only kernels that are installed are tried.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+
+import torch
+from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
+
+from newbie_ui.engine.measure import synchronize
+
+log = logging.getLogger(__name__)
+
+BACKENDS = {
+    "native": AttentionBackendName.NATIVE,
+    "cudnn": AttentionBackendName._NATIVE_CUDNN,
+    "flash": AttentionBackendName._NATIVE_FLASH,
+    "efficient": AttentionBackendName._NATIVE_EFFICIENT,
+    "math": AttentionBackendName._NATIVE_MATH,
+    "flash_attn": AttentionBackendName.FLASH,  # package flash-attn
+    "flash_attn_3": AttentionBackendName._FLASH_3,  # package flash-attn-3, Hopper
+}
+PACKAGES = {"flash_attn": "flash_attn", "flash_attn_3": "flash_attn_interface"}
+CARD_CANDIDATES = ("cudnn", "flash", "efficient", "flash_attn", "flash_attn_3")
+BUCKET = 1024  # tokens: lengths within one bucket share a measurement
+
+
+def candidates(device: torch.device) -> tuple[str, ...]:
+    """Kernels worth trying on a device."""
+    if device.type != "cuda":
+        return ("native",)
+    return tuple(n for n in CARD_CANDIDATES if n not in PACKAGES or find_spec(PACKAGES[n]) is not None)
+
+
+def fastest(device: torch.device, dtype: torch.dtype, heads: int, head_dim: int, tokens: int, batch: int = 2) -> str:
+    """The fastest kernel for (batch, tokens, heads, head_dim), measured once and remembered."""
+    names = candidates(device)
+    if len(names) == 1 or dtype not in (torch.bfloat16, torch.float16):
+        return "native"
+    return _measured(device, dtype, heads, head_dim, -(-tokens // BUCKET) * BUCKET, batch, names)
+
+
+@lru_cache(maxsize=64)
+def _measured(
+    device: torch.device,
+    dtype: torch.dtype,
+    heads: int,
+    head_dim: int,
+    tokens: int,
+    batch: int,
+    names: Sequence[str],
+) -> str:
+    seconds = {}
+    for name in names:
+        took = time_backend(name, device, dtype, heads, head_dim, tokens, batch)
+        if took is not None:
+            seconds[name] = took
+    log.info("attention at %d tokens: %s", tokens, {n: f"{s * 1000:.3f} ms" for n, s in seconds.items()})
+    return min(seconds, key=seconds.get) if seconds else "native"
+
+
+def time_backend(
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    heads: int,
+    head_dim: int,
+    tokens: int,
+    batch: int = 2,
+    rounds: int = 5,
+) -> float | None:
+    """Median seconds of one attention with this kernel, or None if it refuses these shapes."""
+    q, k, v = (torch.randn(batch, tokens, heads, head_dim, device=device, dtype=dtype) for _ in range(3))
+    times = []
+    for _ in range(rounds + 2):
+        synchronize(device)
+        started = time.perf_counter()
+        try:
+            dispatch_attention_fn(q, k, v, backend=BACKENDS[name])
+            synchronize(device)
+        except (RuntimeError, ValueError, TypeError, ImportError, AttributeError) as error:
+            log.info("attention kernel %s is not usable here: %s", name, str(error).splitlines()[0][:120])
+            return None
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[2:])
+
+
+def use(transformer: torch.nn.Module, name: str) -> None:
+    """Let every attention of the transformer use this kernel.
+
+    Set on the processors themselves: diffusers' `set_attention_backend` would change a process-wide default too.
+    """
+    for processor in transformer.attn_processors.values():
+        processor._attention_backend = BACKENDS[name]

@@ -1,0 +1,64 @@
+"""Compiling the transformer's repeated block (and the VAE's decoder) from outside, and taking it back.
+
+One compiled graph serves all blocks of a shape, so the first picture of a new shape waits seconds, not minutes. The
+compiler's results are kept on disk by torch and found again by the next process. `CompileState` knows which shapes
+have been compiled in this process, for the stats and the "compiling" message.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+SHAPES = 64  # graphs of one block that may be kept; torch's own limit of 8 falls back to eager without a word
+
+
+def use_disk_cache(folder: Path) -> None:
+    """Keep compiled code in this folder, unless the environment names another. Before the first compilation only."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+
+
+def compile_blocks(transformer: nn.Module, mode: str = "default", fullgraph: bool = True) -> None:
+    """Compile the blocks in place; the graph is built at the first call of each shape."""
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
+    transformer.compile_repeated_blocks(fullgraph=fullgraph, dynamic=False, mode=mode)
+
+
+def compile_decoder(vae: nn.Module) -> None:
+    """Compile the VAE's decoder in place."""
+    vae.decoder.compile(dynamic=False)
+
+
+def undo(module: nn.Module) -> None:
+    """Back to eager, for the module and all inside it."""
+    for part in module.modules():
+        part._compiled_call_impl = None
+
+
+class CompileState:
+    """Which shapes are warm. `state` is what `EngineStatus.compile` shows."""
+
+    def __init__(self) -> None:
+        self.state = "off"
+        self._warm: set[Hashable] = set()
+
+    def reset(self, compiled: bool) -> None:
+        """After compiling was switched on or off, or the model changed."""
+        self._warm.clear()
+        self.state = "cold" if compiled else "off"
+
+    def is_cold(self, shape: Hashable) -> bool:
+        return self.state != "off" and shape not in self._warm
+
+    def begin(self, shape: Hashable) -> None:
+        if self.is_cold(shape):
+            self.state = "compiling"
+
+    def done(self, shape: Hashable) -> None:
+        if self.state != "off":
+            self._warm.add(shape)
+            self.state = "warm"

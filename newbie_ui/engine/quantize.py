@@ -1,0 +1,116 @@
+"""8-bit matrix products for the transformer, 8-bit weights for the text encoder.
+
+Plain modules around torch's own kernels rather than tensor subclasses, which made per-block compilation hang. All are
+lossy; the figures belong beside the speed in `docs/performance.md`. A quantised layer cannot be turned back: the
+engine reads the weights again.
+
+    Fp8Linear     activations scaled by row at run time, weights by output channel; torch._scaled_mm
+    Int8Linear    the same in int8; torch._int_mm
+    Int8Weight    weights only, for layers that wait for memory more than for arithmetic
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FP8_MAX = 448.0  # of float8_e4m3fn
+INT8_MAX = 127.0
+INT_MM_ROWS = 17  # torch._int_mm on a card wants more than 16 rows
+TRANSFORMER_LAYERS = re.compile(r"^layers\.\d+\.(attention\.(qkv|out)|feed_forward\.w[123])$")
+TEXT_LAYERS = re.compile(r"\.(self_attn|mlp)\.\w+_proj$")
+
+
+class _QuantizedLinear(nn.Module):
+    """Keeps an 8-bit weight (out, in) and its scale (out,)."""
+
+    limit: float
+    storage: torch.dtype
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        weight = linear.weight.detach().float()
+        scale = _scale(weight, self.limit)  # (out, 1)
+        self.weight = nn.Parameter(_to_8bit(weight / scale, self.storage), requires_grad=False)
+        self.register_buffer("scale", scale.squeeze(1), persistent=False)
+        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach(), requires_grad=False)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, {self.storage}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, self.in_features)
+        y = self._product(rows).to(x.dtype)
+        return (y if self.bias is None else y + self.bias).reshape(*x.shape[:-1], self.out_features)
+
+    def _product(self, rows: Tensor) -> Tensor:
+        scale = _scale(rows, self.limit)  # (rows, 1)
+        return self._multiply(_to_8bit(rows / scale, self.storage), scale)
+
+    def _multiply(self, rows: Tensor, scale: Tensor) -> Tensor:
+        raise TypeError(f"{type(self).__name__} does not quantise activations.")
+
+
+class Fp8Linear(_QuantizedLinear):
+    limit, storage = FP8_MAX, torch.float8_e4m3fn
+
+    def _multiply(self, rows: Tensor, scale: Tensor) -> Tensor:
+        return torch._scaled_mm(
+            rows,
+            self.weight.t(),
+            scale_a=scale.float(),
+            scale_b=self.scale[None, :],
+            out_dtype=torch.bfloat16,
+            use_fast_accum=rows.is_cuda,
+        )
+
+
+class Int8Linear(_QuantizedLinear):
+    limit, storage = INT8_MAX, torch.int8
+
+    def _multiply(self, rows: Tensor, scale: Tensor) -> Tensor:
+        missing = max(0, INT_MM_ROWS - rows.shape[0])
+        product = torch._int_mm(F.pad(rows, (0, 0, 0, missing)) if missing else rows, self.weight.t())
+        return product[: rows.shape[0]] * (scale.float() * self.scale[None, :])
+
+
+class Int8Weight(_QuantizedLinear):
+    limit, storage = INT8_MAX, torch.int8
+
+    def _product(self, rows: Tensor) -> Tensor:
+        return F.linear(rows, self.weight.to(rows.dtype)) * self.scale.to(rows.dtype)
+
+
+KINDS = {"fp8": Fp8Linear, "int8": Int8Linear, "weight": Int8Weight}
+
+
+def quantize(module: nn.Module, kind: str, which: re.Pattern[str], device: torch.device | None = None) -> int:
+    """Exchange the linear layers whose name matches, computing on `device` if given; returns how many."""
+    chosen = [(n, m) for n, m in module.named_modules() if isinstance(m, nn.Linear) and which.search(n)]
+    for name, linear in chosen:
+        owner, _, attribute = name.rpartition(".")
+        setattr(module.get_submodule(owner), attribute, KINDS[kind](linear.to(device)))
+    return len(chosen)
+
+
+def quantize_transformer(transformer: nn.Module, kind: str, device: torch.device | None = None) -> int:
+    """ "fp8" or "int8" for the large products of the joint layers; embedders, refiners and adaLN stay."""
+    return quantize(transformer, kind, TRANSFORMER_LAYERS, device)
+
+
+def quantize_text_encoder(text_encoder: nn.Module, device: torch.device | None = None) -> int:
+    """8-bit weights for Gemma's attention and feed-forward layers."""
+    return quantize(text_encoder, "weight", TEXT_LAYERS, device)
+
+
+def _scale(rows: Tensor, limit: float) -> Tensor:
+    """(n, 1): what brings each row's largest value to `limit`."""
+    return rows.abs().amax(dim=1, keepdim=True).float().clamp_min(1e-12) / limit
+
+
+def _to_8bit(scaled: Tensor, storage: torch.dtype) -> Tensor:
+    return (scaled.round() if storage is torch.int8 else scaled).to(storage)

@@ -1,0 +1,324 @@
+"""The engine's parts one by one: embeddings cache, history, plans, placement, 8-bit layers, compile state."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from newbie_ui.engine import attention
+from newbie_ui.engine.base import DeviceInfo, ModelInfo
+from newbie_ui.engine.choices import preset_choices
+from newbie_ui.engine.compile import CompileState
+from newbie_ui.engine.embeddings import EmbeddingCache, Encoding
+from newbie_ui.engine.history import FILE_NAME, KEEP, History, Measurement
+from newbie_ui.engine.measure import PeakMemory, Stopwatch, describe_device, find_device
+from newbie_ui.engine.placement import Parked, Placement, Streamed
+from newbie_ui.engine.plan import Plan, make_plan, step_down
+from newbie_ui.engine.quantize import KINDS, quantize, quantize_transformer
+from newbie_ui.presets import Preset
+from newbie_ui.request import GenerateRequest
+
+CPU = torch.device("cpu")
+CARD = DeviceInfo("cuda", "A card", 25.4, (9, 0))
+PROCESSOR = DeviceInfo("cpu", "A processor", 24.0)
+
+
+def measured(**changes):
+    values = {"model": "m", "preset": "cpu", "width": 256, "height": 256, "steps": 20, "device": "A processor",
+              "seconds": 4.0, "denoise_s": 3.0, "peak_gb": 0.8}  # fmt: skip
+    return Measurement(**{**values, **changes})
+
+
+# ---- embeddings ------------------------------------------------------------------------------------------------
+
+
+def test_the_least_recently_used_embedding_is_dropped_first():
+    cache = EmbeddingCache(max_entries=2)
+    for key in "ab":
+        cache.put(key, Encoding(key, 1))
+    cache.get("a")
+    cache.put("c", Encoding("c", 1))
+    assert [cache.get(key) is not None for key in "abc"] == [True, False, True]
+    assert (cache.hits, cache.misses) == (3, 1)
+
+
+def test_the_cache_is_bounded_by_bytes_and_refuses_what_is_larger_than_itself():
+    cache = EmbeddingCache(max_bytes=100)
+    for number in range(50):
+        cache.put(number, Encoding(number, 1, bytes=30))
+    assert len(cache) == 3
+    cache.put("huge", Encoding("huge", 1, bytes=101))
+    assert cache.get("huge") is None
+    assert len(cache) == 3
+
+
+# ---- history ---------------------------------------------------------------------------------------------------
+
+
+def test_the_median_of_the_same_size_and_steps_is_remembered_across_restarts(tmp_path):
+    history = History(tmp_path)
+    for seconds in (3.0, 5.0, 100.0):
+        history.add(measured(seconds=seconds))
+    history.add(measured(seconds=60.0, cold=True))
+    estimate = History(tmp_path).estimate("m", "cpu", "A processor", 256, 256, 20)
+    assert (estimate.seconds, estimate.peak_gb, estimate.measured) == (5.0, 0.8, True)
+
+
+def test_other_steps_and_sizes_are_scaled_and_marked_as_estimates():
+    history = History()
+    history.add(measured())
+    assert history.estimate("m", "cpu", "A processor", 256, 256, 40).seconds == pytest.approx(1 + 6)
+    larger = history.estimate("m", "cpu", "A processor", 512, 256, 20)
+    assert larger.seconds == pytest.approx(8)
+    assert not larger.measured
+
+
+def test_nothing_is_estimated_for_another_model_preset_or_device():
+    history = History()
+    history.add(measured())
+    for other in (("x", "cpu", "A processor"), ("m", "x", "A processor"), ("m", "cpu", "x")):
+        assert history.estimate(*other, 256, 256, 20) is None
+
+
+def test_damaged_lines_are_skipped(tmp_path):
+    History(tmp_path).add(measured())
+    with open(tmp_path / FILE_NAME, "a") as file:
+        file.write('{"half": \n[]\n{"model": 1}\n' + json.dumps({**vars(measured()), "steps": 0}) + "\n\xff\n")
+    assert len(History(tmp_path)) == 1
+
+
+def test_the_file_stays_bounded(tmp_path):
+    (tmp_path / FILE_NAME).write_text((json.dumps(vars(measured())) + "\n") * (2 * KEEP))
+    history = History(tmp_path)
+    history.add(measured(seconds=9.0))
+    lines = (tmp_path / FILE_NAME).read_text().splitlines()
+    assert len(lines) == KEEP
+    assert json.loads(lines[-1])["seconds"] == 9.0
+
+
+def test_a_folder_that_cannot_be_written_costs_the_memory_only(tmp_path):
+    (tmp_path / "file").write_text("")
+    history = History(tmp_path / "file")
+    history.add(measured())
+    assert history.estimate("m", "cpu", "A processor", 256, 256, 20).seconds == 4.0
+
+
+def test_the_preset_list_shows_what_was_measured_here():
+    model = ModelInfo("m", "", "", True, "", ((256, 256),), {"width": 256, "height": 256, "steps": 20})
+    presets = [Preset(name="cpu", device="cpu"), Preset(name="quality", device_gb=24, peak_gb=19)]
+    history = History()
+    before = preset_choices(presets, PROCESSOR, model, history)
+    assert (before[0].median_s, before[0].peak_gb, before[0].measured) == (None, None, False)
+    history.add(measured())
+    cpu, quality = preset_choices(presets, PROCESSOR, model, history, GenerateRequest(steps=20))
+    assert (cpu.median_s, cpu.peak_gb, cpu.measured, cpu.recommended) == (4.0, 0.8, True, True)
+    assert (quality.fits, quality.reason) == (False, "needs a card with 24 GB; this machine has none")
+    assert not preset_choices(presets, PROCESSOR, model, history, GenerateRequest(steps=40))[0].measured
+
+
+# ---- plans -----------------------------------------------------------------------------------------------------
+
+
+def test_auto_is_decided_by_device_and_model():
+    preset = Preset(name="p", quantize="8bit", offload="model")
+    on_card, on_processor = make_plan(preset, CARD, False), make_plan(preset, PROCESSOR, True)
+    assert (on_card.dtype, on_card.quantize, on_card.offload, on_card.attention) == (
+        "bfloat16", "fp8", "model", "auto")  # fmt: skip
+    assert (on_processor.dtype, on_processor.quantize, on_processor.offload, on_processor.attention) == (
+        "float32", "off", "off", "native")  # fmt: skip
+    assert make_plan(preset, PROCESSOR, False).dtype == "bfloat16"
+
+
+def descend(stage, card, **start):
+    plan, seen = Plan("p", **start), []
+    while (plan := step_down(plan, stage, card)) is not None:
+        seen.append((plan.tiling, plan.offload, plan.batch))
+    return seen
+
+
+def test_the_ladder_goes_down_in_the_promised_order():
+    assert descend("decode", True, batch=4) == [
+        ("on", "off", 4), ("on", "encoders", 4), ("on", "encoders", 2), ("on", "encoders", 1), ("on", "group", 1),
+    ]  # fmt: skip
+    assert descend("encode", True) == [("auto", "encoders", 1), ("auto", "model", 1), ("auto", "group", 1)]
+    assert descend("denoise", False, batch=2) == [("auto", "off", 1)]
+
+
+def test_every_rung_tells_the_artist_what_was_done():
+    assert step_down(Plan("p"), "decode", False).notes == ("decoded in tiles",)
+
+
+# ---- placement -------------------------------------------------------------------------------------------------
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention, self.feed_forward, self.norm = nn.Linear(8, 8), nn.Linear(8, 8), nn.LayerNorm(8)
+
+    def forward(self, x):
+        return self.norm(x + self.feed_forward(self.attention(x)))
+
+
+class Tower(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.layers = nn.Linear(8, 8), nn.ModuleList(Block() for _ in range(4))
+
+    def forward(self, x):
+        x = self.first(x)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+PARTS = ("text_encoder", "clip_model", "transformer", "vae")
+
+
+@pytest.mark.parametrize("policy", ["off", "encoders", "model", "group"])
+def test_every_policy_gives_the_same_numbers_and_leaves_the_weights_unchanged(policy):
+    torch.manual_seed(0)
+    tower, x = Tower(), torch.randn(2, 8)
+    before, wanted = {k: v.clone() for k, v in tower.state_dict().items()}, tower(x)
+    placement = Placement({"transformer": tower, "text_encoder": Tower()}, CPU, policy)
+    for _ in range(2):
+        with placement.stage("encode"):
+            pass
+        with placement.stage("denoise"):
+            assert torch.equal(tower(x), wanted)
+    placement.release()
+    assert all(torch.equal(v, before[k]) for k, v in tower.state_dict().items())
+    assert torch.equal(tower(x), wanted)
+
+
+@pytest.mark.parametrize(
+    ("policy", "encode", "denoise", "decode"),
+    [
+        ("off", set(PARTS), set(PARTS), set(PARTS)),
+        ("encoders", set(PARTS), {"transformer", "vae"}, {"transformer", "vae"}),
+        ("model", {"text_encoder", "clip_model", "vae"}, {"transformer", "vae"}, {"transformer", "vae"}),
+        ("group", {"text_encoder", "clip_model", "vae"}, {"transformer", "vae"}, {"vae"}),
+    ],
+)
+def test_each_policy_keeps_its_promise_of_what_is_on_the_device(policy, encode, denoise, decode):
+    placement = Placement({name: Tower() for name in PARTS}, CPU, policy)
+    for _ in range(2):
+        for stage, wanted in (("encode", encode), ("denoise", denoise), ("decode", decode)):
+            with placement.stage(stage):
+                assert {name for name, place in placement.where().items() if place != "home"} == wanted
+
+
+def test_streaming_keeps_at_most_two_blocks_on_the_device():
+    tower, seen = Tower(), []
+    streamed = Streamed(list(tower.layers), CPU)
+    for layer in tower.layers:
+        layer.norm.register_forward_hook(lambda *_: seen.append(streamed.most_up))
+    tower(torch.randn(1, 8))
+    assert seen == [2, 2, 2, 1]
+    assert streamed.most_up == 0
+    streamed.remove()
+    tower(torch.randn(1, 8))
+    assert streamed.most_up == 0
+
+
+def test_weights_changed_after_forget_are_kept():
+    tower = Tower()
+    placement = Placement({"transformer": tower}, CPU, "model")
+    with placement.stage("denoise"):
+        pass
+    placement.forget("transformer")
+    with torch.no_grad():
+        tower.first.weight.fill_(3.0)
+    for stage in ("encode", "denoise"):
+        with placement.stage(stage):
+            assert (tower.first.weight == 3.0).all()
+
+
+def test_parked_weights_can_visit_another_device():
+    linear = nn.Linear(4, 4).to("cpu")
+    parked = Parked([linear], torch.device("cpu"))
+    home = linear.weight.data_ptr()
+    parked.bring()
+    parked.park()
+    assert linear.weight.data_ptr() == home
+
+
+# ---- 8-bit layers ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "bound"), [("fp8", 0.05), ("int8", 0.02), ("weight", 0.01)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_8bit_layers_stay_close_to_the_exact_ones(kind, bound, dtype):
+    torch.manual_seed(0)
+    linear, x = nn.Linear(64, 96).to(dtype), torch.randn(2, 5, 64).to(dtype)
+    exact = linear(x).float()
+    got = KINDS[kind](linear)(x)
+    assert (got.shape, got.dtype) == (exact.shape, dtype)
+    assert (got.float() - exact).norm() / exact.norm() < bound
+
+
+def test_only_the_large_products_of_the_joint_layers_are_quantized():
+    model = nn.Module()
+    model.layers = nn.ModuleList([nn.Module()])
+    model.layers[0].attention, model.layers[0].feed_forward = nn.Module(), nn.Module()
+    model.layers[0].attention.qkv = nn.Linear(16, 16, bias=False)
+    model.layers[0].feed_forward.w1 = nn.Linear(16, 16, bias=False)
+    model.layers[0].adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(16, 16))
+    model.x_embedder = nn.Linear(16, 16)
+    assert quantize_transformer(model, "int8") == 2
+    assert isinstance(model.layers[0].adaLN_modulation[1], nn.Linear)
+    assert quantize(model, "int8", re.compile("nothing")) == 0
+
+
+# ---- compile state and measures --------------------------------------------------------------------------------
+
+
+def test_a_shape_is_cold_once():
+    state = CompileState()
+    assert not state.is_cold("a")
+    state.reset(compiled=True)
+    state.begin("a")
+    assert state.state == "compiling"
+    state.done("a")
+    assert (state.is_cold("a"), state.is_cold("b"), state.state) == (False, True, "warm")
+    state.begin("a")
+    assert state.state == "warm"
+
+
+def test_the_peak_of_resident_memory_is_seen():
+    with PeakMemory(describe_device(CPU)) as quiet:
+        pass
+    with PeakMemory(describe_device(CPU)) as busy:
+        block = torch.ones(50_000_000 // 4)
+        del block
+        so_far = busy.so_far()
+    assert so_far.resident_gb >= quiet.so_far().resident_gb
+    assert so_far.allocated_gb is None
+    assert so_far.device_gb > 1
+
+
+def test_a_stage_is_timed_even_when_it_fails():
+    watch = Stopwatch(CPU)
+    with pytest.raises(ValueError, match="x"), watch.stage("decode"):
+        raise ValueError("x")
+    assert watch.seconds["decode"] >= 0
+
+
+def test_the_processor_is_described_with_its_cores():
+    info = describe_device(find_device("cpu"))
+    assert (info.kind, info.capability) == ("cpu", None)
+    assert "cores" in info.name
+
+
+# ---- attention -------------------------------------------------------------------------------------------------
+
+
+def test_a_kernel_that_is_not_installed_is_passed_over():
+    shape = {"device": CPU, "dtype": torch.float32, "heads": 2, "head_dim": 8, "tokens": 16}
+    assert attention.time_backend("native", **shape) > 0
+    assert attention.time_backend("flash_attn", **shape) is None
+    assert attention.fastest(**shape) == "native"
