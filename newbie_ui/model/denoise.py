@@ -1,0 +1,169 @@
+"""From noise to latents: the loop over a schedule, one `DenoiseStep` at a time.
+
+Promises: works with any diffusers scheduler that is already set for flow matching (see `denoise`); does between
+steps nothing that waits for the device; computes once what depends only on the prompt or only on the schedule.
+Does not know texts, pictures or sizes in pixels.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Generator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from diffusers.hooks.group_offloading import _get_group_onload_device, _is_group_offload_enabled
+from torch import Tensor, nn
+
+from newbie_ui.model.fit import bucket_for
+from newbie_ui.model.guidance import Guidance
+from newbie_ui.model.text import Conditioning
+from newbie_ui.model.transformer import NewbieTransformer2DModel
+
+PREPARED_ROWS = 256  # at most this many (steps × prompts) adaLN outputs are kept: 180 MB for the full size in bf16
+
+
+@dataclass(frozen=True)
+class DenoiseStep:
+    """One evaluation of the model is done. Heun makes two a step, except for the last."""
+
+    index: int  # 1-based
+    total: int
+    latents: Tensor  # (B, C, h, w) float32, as noisy as `sigma` says
+    sigma: float  # noise left: 1 all, 0 none
+    denoised: Tensor  # (B, C, h, w): what the picture would be if the way went on straight; for previews
+
+
+@torch.no_grad()
+def denoise(
+    transformer: NewbieTransformer2DModel,
+    conditioning: Conditioning,
+    negative: Conditioning | None,
+    latents: Tensor,
+    scheduler,
+    guidance: Guidance,
+    *,
+    generators: Sequence[torch.Generator] | None = None,
+    buckets: tuple[int, ...] | None = None,
+    split: bool | None = None,
+) -> Generator[DenoiseStep, Tensor | None, None]:
+    """Take the noise away, step by step. Sending latents into the generator replaces the present ones.
+
+    Args:
+        transformer: on the device where it computes, or with offloading hooks.
+        conditioning: the prompts (B).
+        negative: as many, or one for all; None when guidance is off.
+        latents: (B, C, h, w), pure noise.
+        scheduler: a diffusers scheduler with `timesteps` and `sigmas` set, where the i-th evaluation happens at
+            noise level `sigmas[i]` (1 noise, 0 picture) and `step` expects the velocity as `noise - image`. So do
+            FlowMatchEulerDiscrete, FlowMatchHeunDiscrete (whose list names each middle sigma twice), and
+            DPMSolverMultistep and UniPCMultistep with flow sigmas. Noisy samplers draw from `generators`.
+        guidance: see `Guidance`.
+        generators: one for each picture, so that a picture does not depend on its neighbours.
+        buckets: caption lengths to pad to, for static shapes; None pads to the longest only.
+        split: conditional and unconditional prompts one after the other (no padding between them: best on a CPU)
+            or in one batch (best on a GPU); None decides by the device.
+    """
+    sigmas = [float(s) for s in scheduler.sigmas]
+    if max(sigmas) > 1.001:
+        raise ValueError(f"Sigmas up to {max(sigmas):g} are no flow-matching schedule. Use sigmas from 1 to 0.")
+    total = len(scheduler.timesteps)
+    latents = latents.to(compute_device(transformer), torch.float32)
+    velocity = _GuidedVelocity(transformer, conditioning, negative, latents, sigmas[:total], guidance, buckets, split)
+    options = {"return_dict": False}
+    if generators and "generator" in inspect.signature(scheduler.step).parameters:
+        options["generator"] = list(generators)
+    try:
+        for i, timestep in enumerate(scheduler.timesteps):
+            seen = (
+                scheduler.scale_model_input(latents, timestep) if hasattr(scheduler, "scale_model_input") else latents
+            )
+            v = velocity(seen, i)
+            denoised = latents + sigmas[i] * v
+            latents = scheduler.step(-v, timestep, latents, **options)[0]
+            replaced = yield DenoiseStep(i + 1, total, latents, sigmas[i + 1], denoised)
+            latents = latents if replaced is None else replaced.to(latents)
+    finally:
+        if transformer.is_cache_enabled:
+            transformer._reset_stateful_cache()
+
+
+class _GuidedVelocity:
+    """The velocity of a step: the conditional pass, and with guidance the unconditional one."""
+
+    def __init__(self, transformer, conditioning, negative, latents, sigmas, guidance, buckets, split):
+        self.guidance, self.times = guidance, [1 - sigma for sigma in sigmas]
+        guided = any(guidance.acts_at(t) for t in self.times)
+        if guided and negative is None:
+            raise ValueError(
+                f"Guidance {guidance.scale:g} needs a negative conditioning: encode an empty text for it, or use 1."
+            )
+        if guided and len(negative) == 1:
+            negative = negative.select([0] * len(conditioning))
+        self.split = latents.device.type == "cpu" if split is None else split
+        common = (transformer, latents.shape, self.times, buckets)
+        self.conditional = _Pass("cond", conditioning, *common)
+        self.unconditional = _Pass("uncond", negative, *common) if guided and self.split else None
+        together = guided and not self.split
+        self.both = _Pass("both", Conditioning.concatenate([conditioning, negative]), *common) if together else None
+
+    def __call__(self, latents: Tensor, i: int) -> Tensor:
+        if not self.guidance.acts_at(self.times[i]):
+            return self.conditional(latents, i)
+        if self.both is None:
+            return self.guidance.combine(self.conditional(latents, i), self.unconditional(latents, i))
+        return self.guidance.combine(*self.both(torch.cat((latents, latents)), i).chunk(2))
+
+
+class _Pass:
+    """Some prompts that go through the transformer together. Prepares itself at its first step."""
+
+    def __init__(self, name, conditioning, transformer, shape, times, buckets):
+        self.name, self.transformer, self.size, self.times = name, transformer, shape[-2:], times
+        conditioning = conditioning.to(compute_device(transformer), transformer.dtype)
+        lengths = conditioning.lengths
+        longest = max(lengths)
+        self.conditioning = conditioning.padded(bucket_for(longest, buckets) if buckets else longest)
+        full = not buckets and min(lengths) == longest  # with buckets there always is a mask: one graph for all prompts
+        self.mask = None if full else self.conditioning.mask
+        self.inputs: list[dict] | None = None
+
+    def __call__(self, latents: Tensor, i: int) -> Tensor:
+        if self.inputs is None:
+            self.inputs = self._prepare()
+        named = self.transformer.cache_context(self.name) if self.transformer.is_cache_enabled else nullcontext()
+        with named:
+            output = self.transformer(latents.to(self.transformer.dtype), **self.inputs[i], return_dict=False)
+        return output[0].float()
+
+    def _prepare(self) -> list[dict]:
+        """The arguments of every step. What can be computed before the steps is, where the weights are at hand."""
+        features, pooled = self.conditioning.features, self.conditioning.pooled
+        batch = len(features)
+        times = torch.tensor(self.times, dtype=torch.float32, device=features.device)
+        by_time = [{"timestep": time} for time in times[:, None].expand(-1, batch)]
+        if is_offloaded(self.transformer):
+            texts = {"encoder_hidden_states": features, "encoder_attention_mask": self.mask}
+            return [{**step, **texts, "pooled_projections": pooled} for step in by_time]
+        caption = self.transformer.prepare_caption(features, self.mask, pooled)
+        shared = {"caption": caption, "rotary": self.transformer.prepare_rotary(caption, *self.size)}
+        if len(times) * batch <= PREPARED_ROWS:
+            modulations = self.transformer.prepare_modulation(times, caption.pooled, batch, self.transformer.dtype)
+            by_time = [{"modulation": modulation} for modulation in modulations]
+        return [{**step, **shared} for step in by_time]
+
+
+def is_offloaded(module: nn.Module) -> bool:
+    """Whether hooks bring the weights to the device, so that only `forward` may be called."""
+    return hasattr(module, "_hf_hook") or _is_group_offload_enabled(module)
+
+
+def compute_device(module: nn.Module) -> torch.device:
+    """Where this module computes: not where its weights lie, if hooks move them."""
+    hooked = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+    if hooked is not None:
+        return torch.device(hooked)
+    if _is_group_offload_enabled(module):
+        return _get_group_onload_device(module)
+    return next(module.parameters()).device

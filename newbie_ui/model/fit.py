@@ -1,0 +1,162 @@
+"""What each encoder reads, and whether it fits: needs tokenizers only, no model.
+
+Promises: `fit_text` gives the two texts of a prompt (Gemma reads system prompt and prompt, CLIP the prompt alone),
+their token count, and a warning, an error or a cut where it is too long. Nothing is ever cut silently.
+Does not know which tokenizer counts: it gets a function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from newbie_ui.errors import PromptError
+from newbie_ui.prompt.xml import parse
+
+SYSTEM_MARK = "<Prompt Start>"  # ends a system prompt; a text that holds it brings its own
+NEGATIVE_SYSTEM_PROMPT = (
+    "You are an assistant designed to generate low-quality images based on textual prompts. " + SYSTEM_MARK
+)
+CAPTION_BUCKETS = (256, 512, 768, 1024)
+
+Count = Callable[[str], int]
+Cutter = Callable[[str, Callable[[str], bool]], "tuple[str, tuple[str, ...]]"]
+
+
+@dataclass(frozen=True)
+class TokenLimits:
+    """Gemma tokens that were trained and that have a position; CLIP tokens that were trained."""
+
+    trained: int = 512
+    maximum: int = 1023
+    clip: int = 2048
+
+
+@dataclass(frozen=True)
+class FittedText:
+    """One prompt as the encoders get it. Equal prompts are equal objects, so this is a key for a cache."""
+
+    gemma: str
+    clip: str
+    tokens: int  # of `gemma`, with the begin token
+    warning: str = ""
+    removed: tuple[str, ...] = ()  # names of the blocks that were cut
+
+
+def with_system_prompt(text: str, system_prompt: str | None) -> str:
+    """What Gemma reads. An empty text gets no system prompt; one that holds `<Prompt Start>` has its own."""
+    if not text.strip() or not system_prompt or SYSTEM_MARK in text:
+        return text
+    return system_prompt + ("" if system_prompt[-1].isspace() else " ") + text
+
+
+def without_system_prompt(text: str) -> str:
+    """What CLIP reads."""
+    return text.rpartition(SYSTEM_MARK)[2].lstrip() if SYSTEM_MARK in text else text
+
+
+def fit_text(
+    text: str,
+    system_prompt: str | None,
+    count_gemma: Count,
+    count_clip: Count,
+    limits: TokenLimits,
+    *,
+    on_excess: str = "refuse",
+    cutter: Cutter | None = None,
+) -> FittedText:
+    """The texts of one prompt for both encoders.
+
+    Args:
+        text: what the artist typed.
+        system_prompt: put in front for Gemma only; None or "" for none.
+        count_gemma, count_clip: tokens of a text, special tokens included.
+        limits: see `TokenLimits`.
+        on_excess: "refuse" raises for a prompt that is too long, "cut" leaves out whole blocks and says which.
+        cutter: how to cut; `cut_blocks` by default.
+
+    Raises:
+        PromptError: too long and not to be cut, or still too long when cut.
+    """
+    removed: tuple[str, ...] = ()
+
+    def tokens(candidate: str) -> int:
+        return count_gemma(with_system_prompt(candidate, system_prompt))
+
+    n, n_clip = tokens(text), count_clip(without_system_prompt(text))
+    if on_excess == "cut" and (n > limits.maximum or n_clip > limits.clip):
+
+        def fits(candidate: str) -> bool:
+            short = count_clip(without_system_prompt(candidate)) <= limits.clip
+            return short and tokens(candidate) <= limits.maximum
+
+        text, removed = (cutter or cut_blocks)(text, fits)
+        n, n_clip = tokens(text), count_clip(without_system_prompt(text))
+    _refuse_excess(n, limits.maximum, "the text encoder", removed)
+    _refuse_excess(n_clip, limits.clip, "the CLIP text encoder", removed)
+    return FittedText(
+        gemma=with_system_prompt(text, system_prompt),
+        clip=without_system_prompt(text),
+        tokens=n,
+        warning=_warning(n, limits.trained, removed),
+        removed=removed,
+    )
+
+
+def _refuse_excess(tokens: int, limit: int, who: str, removed: tuple[str, ...]) -> None:
+    if tokens <= limit:
+        return
+    tried = f" even without {', '.join(removed)}" if removed else ""
+    raise PromptError(
+        f"The prompt has {tokens} tokens{tried}, its system prompt included; {who} takes {limit} at most. Shorten it "
+        f"by {tokens - limit} tokens: take out a character or tags, remove indentation and empty fields, or allow "
+        "cutting (fit: cut)."
+    )
+
+
+def _warning(tokens: int, trained: int, removed: tuple[str, ...]) -> str:
+    parts = []
+    if removed:
+        parts.append(f"Too long, so this was left out: {', '.join(removed)}.")
+    if tokens > trained:
+        parts.append(
+            f"The prompt has {tokens} tokens; the model was trained with {trained}, so it may follow the end less well."
+        )
+    return " ".join(parts)
+
+
+def cut_blocks(text: str, fits: Callable[[str], bool]) -> tuple[str, tuple[str, ...]]:
+    """Leave out whole blocks until it fits: the last character first, the general tags after the others.
+
+    The first character stays. A text without blocks loses its last tags instead. Returns the text and the names of
+    what was left out; the caller checks whether it fits.
+    """
+    blocks = parse(text).blocks
+    if not blocks:
+        return _cut_tags(text, fits)
+    characters = [b for b in blocks if b.kind == "character"]
+    order = [*reversed(characters[1:]), *reversed([b for b in blocks if b.kind != "character"])]
+    gone, short = [], text
+    for block in order:
+        gone.append(block)
+        short = text
+        for span in sorted(gone, key=lambda b: b.start, reverse=True):
+            short = short[: span.start] + short[span.end :].lstrip("\n")
+        if fits(short):
+            break
+    return short, tuple(block.raw for block in gone)
+
+
+def _cut_tags(text: str, fits: Callable[[str], bool]) -> tuple[str, tuple[str, ...]]:
+    tags = text.split(",")
+    keep, many = 0, len(tags)  # the first `keep` tags are known to fit
+    while keep < many:
+        middle = (keep + many + 1) // 2
+        keep, many = (middle, many) if fits(",".join(tags[:middle])) else (keep, middle - 1)
+    removed = tags[keep:]
+    return (",".join(tags[:keep]), (f"the last {len(removed)} tags",)) if keep and removed else (text, ())
+
+
+def bucket_for(length: int, buckets: tuple[int, ...] = CAPTION_BUCKETS) -> int:
+    """The smallest bucket that holds this many caption tokens; the length itself where none does."""
+    return next((bucket for bucket in buckets if bucket >= length), length)

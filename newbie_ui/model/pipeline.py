@@ -1,0 +1,378 @@
+"""NewBie as a diffusers pipeline: prompts in, pictures out, every stage callable by itself.
+
+Promises: `encode`, `prepare_latents`, `denoise`, `decode` are the whole way and keep no state between pictures;
+`__call__` strings them together as diffusers users expect; a picture depends on its own prompt and seed, not on its
+batch; what `save_pretrained` writes, `from_pretrained` reads. Does not know requests, queues or galleries, and where
+parts live: it asks each part where it computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers.image_processor import VaeImageProcessor
+from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
+from PIL import Image
+from torch import Tensor
+from transformers import Gemma3TextModel, JinaEmbeddingsV3Model, PreTrainedTokenizerBase
+
+from newbie_ui.errors import RequestError
+from newbie_ui.model import layout
+from newbie_ui.model.denoise import DenoiseStep, compute_device, denoise
+from newbie_ui.model.fit import NEGATIVE_SYSTEM_PROMPT, FittedText, TokenLimits
+from newbie_ui.model.guidance import Guidance
+from newbie_ui.model.preview import FLUX_PREVIEW, PreviewMap
+from newbie_ui.model.schedule import shift_from_config
+from newbie_ui.model.text import Conditioning, TextEncoders
+from newbie_ui.model.transformer import NewbieTransformer2DModel
+from newbie_ui.request import DEFAULT_SYSTEM_PROMPT, SIZE_MULTIPLE
+
+DEFAULTS = {"width": 1024, "height": 1024, "steps": 28, "guidance_scale": 4.5, "system_prompt": DEFAULT_SYSTEM_PROMPT}
+VAE_SCALE = 8  # pixels a latent
+
+
+class NewbiePipeline(DiffusionPipeline):
+    """Text to image with NewBie-image-Exp0.1.
+
+    Args:
+        transformer, text_encoder (Gemma3, text part), tokenizer, clip_model (Jina CLIP v2 text tower),
+            clip_tokenizer, vae, scheduler: the parts; the encoders may be None where embeddings are handed in.
+
+    Attributes:
+        sidecar: what `newbie_ui.json` beside the weights says: name, licence, defaults, limits, preview map.
+        caption_buckets: caption lengths to pad to, so that shapes stay static; None pads to the longest prompt.
+        split_guidance: conditional and unconditional prompts one after the other (True) or as one batch (False);
+            None decides by the device.
+    """
+
+    model_cpu_offload_seq = "text_encoder->clip_model->transformer->vae"
+    _optional_components = ("text_encoder", "tokenizer", "clip_model", "clip_tokenizer")
+    _callback_tensor_inputs = ("latents",)
+
+    def __init__(
+        self,
+        transformer: NewbieTransformer2DModel,
+        text_encoder: Gemma3TextModel | None,
+        tokenizer: PreTrainedTokenizerBase | None,
+        clip_model: JinaEmbeddingsV3Model | None,
+        clip_tokenizer: PreTrainedTokenizerBase | None,
+        vae: AutoencoderKL,
+        scheduler,
+    ):
+        super().__init__()
+        self.register_modules(
+            transformer=transformer,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            clip_model=clip_model,
+            clip_tokenizer=clip_tokenizer,
+            vae=vae,
+            scheduler=scheduler,
+        )
+        self.image_processor = VaeImageProcessor(vae_scale_factor=VAE_SCALE)
+        self.sidecar: dict[str, Any] = {}
+        self.caption_buckets: tuple[int, ...] | None = None
+        self.split_guidance: bool | None = None
+        self._interrupt = False
+
+    # ---- what the model says of itself -----------------------------------------------------------------------
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """width, height, steps, guidance_scale, shift, system_prompt as this model recommends."""
+        shift = shift_from_config(self.scheduler.config, DEFAULTS["width"], DEFAULTS["height"])
+        return {**DEFAULTS, "shift": shift, **self.sidecar.get("defaults", {})}
+
+    @property
+    def limits(self) -> TokenLimits:
+        """How many tokens a prompt may have."""
+        positions = self.transformer.config.axes_lens[0] - 1
+        usual = TokenLimits()
+        return TokenLimits(
+            trained=self.sidecar.get("trained_tokens", usual.trained),
+            maximum=min(self.sidecar.get("max_tokens", usual.maximum), positions),
+        )
+
+    @property
+    def preview_map(self) -> PreviewMap:
+        """From the sidecar; the published one of the FLUX.1 VAE where there is none."""
+        return PreviewMap.from_dict(self.sidecar["preview"]) if "preview" in self.sidecar else FLUX_PREVIEW
+
+    @property
+    def text_encoders(self) -> TextEncoders:
+        return TextEncoders(self.text_encoder, self.tokenizer, self.clip_model, self.clip_tokenizer, self.limits)
+
+    # ---- text ------------------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        texts: Sequence[str | FittedText],
+        system_prompt: str | None = None,
+        *,
+        on_excess: str = "refuse",
+    ) -> Conditioning:
+        """The conditioning of these prompts. `system_prompt` None takes the model's default, "" none.
+
+        `pipe.text_encoders.fit(...)` tells beforehand, without any model, how many tokens each has and what is cut.
+        """
+        if self.text_encoder is None or self.clip_model is None:
+            raise ValueError("This pipeline has no text encoders: hand in prompt embeddings, or load them.")
+        system_prompt = self.defaults["system_prompt"] if system_prompt is None else system_prompt
+        return self.text_encoders.encode(
+            texts, system_prompt, device=compute_device(self.text_encoder), on_excess=on_excess
+        )
+
+    def encode_negative(self, texts: Sequence[str], system_prompt: str | None = None) -> Conditioning:
+        """The same for what to stay away from: the official template's own system prompt, none for an empty text."""
+        if system_prompt is None:
+            system_prompt = NEGATIVE_SYSTEM_PROMPT if self.defaults["system_prompt"] else ""
+        return self.encode(texts, system_prompt)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Gemma tokens of each text, without special tokens. Needs the tokenizer only."""
+        return self.text_encoders.count_tokens(texts)
+
+    # ---- latents ---------------------------------------------------------------------------------------------
+
+    def prepare_latents(self, seeds: Sequence[int | torch.Generator], height: int, width: int) -> Tensor:
+        """Pure noise (B, C, height / 8, width / 8) in float32, one CPU generator a picture: the same on any device."""
+        for name, value in (("height", height), ("width", width)):
+            if value < SIZE_MULTIPLE or value % SIZE_MULTIPLE:
+                near = max(SIZE_MULTIPLE, value - value % SIZE_MULTIPLE)
+                raise RequestError(
+                    name, f"{name.capitalize()} {value} is not a multiple of {SIZE_MULTIPLE}. Use {near}."
+                )
+        shape = (1, self.transformer.config.in_channels, height // VAE_SCALE, width // VAE_SCALE)
+        noise = [torch.randn(shape, generator=generator, dtype=torch.float32) for generator in make_generators(seeds)]
+        return torch.cat(noise).to(compute_device(self.transformer))
+
+    def make_scheduler(self, steps: int, shift: float | None = None, height: int = 1024, width: int = 1024):
+        """A fresh scheduler of the pipeline's kind on the official time grid: the shifted linspace(1, 0, steps + 1)."""
+        shift = shift or self.sidecar.get("defaults", {}).get("shift")
+        shift = shift or shift_from_config(self.scheduler.config, width, height)
+        scheduler = type(self.scheduler).from_config(self.scheduler.config, shift=shift, use_dynamic_shifting=False)
+        scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
+        return scheduler
+
+    def denoise(
+        self,
+        conditioning: Conditioning,
+        negative: Conditioning | None,
+        latents: Tensor,
+        *,
+        scheduler=None,
+        steps: int | None = None,
+        shift: float | None = None,
+        guidance_scale: float = 1.0,
+        guidance_renorm: float = 1.0,
+        guidance_rescale: float = 0.0,
+        guidance_start: float = 0.0,
+        guidance_end: float = 1.0,
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> Generator[DenoiseStep, Tensor | None, None]:
+        """Yield a `DenoiseStep` for each evaluation of the model; stop asking and it stops.
+
+        Args:
+            conditioning, negative: of `encode`; `negative` may be None (guidance 1) or of one row for all.
+            latents: of `prepare_latents`.
+            scheduler: one that is ready, e.g. `make_schedule(...).scheduler()`, see `model.denoise.denoise`; by
+                default the pipeline's own kind with `steps` and `shift`.
+            guidance_…: see `Guidance`; start and end are parts of the way, 0 noise, 1 picture.
+            generators: for samplers that add noise, one for each picture.
+        """
+        if scheduler is None:
+            height, width = (side * VAE_SCALE for side in latents.shape[-2:])
+            scheduler = self.make_scheduler(steps or self.defaults["steps"], shift, height, width)
+        guidance = Guidance(guidance_scale, guidance_renorm, guidance_rescale, guidance_start, guidance_end)
+        return denoise(
+            self.transformer,
+            conditioning,
+            negative,
+            latents,
+            scheduler,
+            guidance,
+            generators=generators,
+            buckets=self.caption_buckets,
+            split=self.split_guidance,
+        )
+
+    # ---- pictures --------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def decode_pixels(self, latents: Tensor) -> Tensor:
+        """(B, C, h, w) → pixels (B, 3, 8·h, 8·w) from -1 to 1."""
+        config = self.vae.config
+        z = latents / config.scaling_factor + (config.shift_factor or 0.0)
+        return self.vae.decode(z.to(compute_device(self.vae), self.vae.dtype), return_dict=False)[0]
+
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        return self.image_processor.postprocess(self.decode_pixels(latents).float(), output_type="pil")
+
+    @torch.no_grad()
+    def encode_picture(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Pictures → latents (B, C, h, w) in float32: the inverse of `decode`, without the VAE's noise."""
+        pixels = self.image_processor.preprocess(list(pictures)).to(compute_device(self.vae), self.vae.dtype)
+        z = self.vae.encode(pixels).latent_dist.mode()
+        return ((z - (self.vae.config.shift_factor or 0.0)) * self.vae.config.scaling_factor).float()
+
+    def preview(self, latents: Tensor) -> Image.Image:
+        """A small, blurred picture of (C, h, w) or (1, C, h, w), in a millisecond. Best from `DenoiseStep.denoised`."""
+        return self.preview_map.image(latents)
+
+    # ---- as diffusers users call it --------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        num_images_per_prompt: int = 1,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        latents: Tensor | None = None,
+        prompt_embeds: Conditioning | None = None,
+        negative_prompt_embeds: Conditioning | None = None,
+        system_prompt: str | None = None,
+        negative_system_prompt: str | None = None,
+        guidance_renorm: float = 1.0,
+        guidance_rescale: float = 0.0,
+        guidance_start: float = 0.0,
+        guidance_end: float = 1.0,
+        shift: float | None = None,
+        scheduler=None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[[NewbiePipeline, int, float, dict], dict] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> ImagePipelineOutput | tuple:
+        """Make pictures.
+
+        Args:
+            prompt: one or several; XML, tags or plain text.
+            negative_prompt: what to stay away from, one for all or one each; used when guidance is not 1.
+            height, width: multiples of 16; the model's default where None, like steps and guidance scale.
+            num_images_per_prompt: pictures of each prompt, next to each other in the result.
+            generator: one for all pictures (drawn from in order) or a list of one each.
+            latents: start from these (B, C, h / 8, w / 8) instead of noise from `generator`.
+            prompt_embeds, negative_prompt_embeds: what `encode` gave, in place of texts.
+            system_prompt, negative_system_prompt: None for the model's defaults, "" for none.
+            guidance_renorm, guidance_rescale, guidance_start, guidance_end: see `Guidance`.
+            shift, scheduler: another time shift, or a scheduler that is ready (then steps and shift are its own).
+            output_type: "pil", "np", "pt" or "latent".
+            callback_on_step_end: called with (pipeline, step, timestep, {"latents": …}); may return other latents, and
+                may set `pipeline._interrupt` to stop after this step.
+        """
+        if unknown := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
+            raise ValueError(f"Callbacks can have latents only, not {', '.join(sorted(unknown))}.")
+        chosen = self.defaults
+        guidance_scale = chosen["guidance_scale"] if guidance_scale is None else guidance_scale
+        if prompt_embeds is None:
+            if prompt is None:
+                raise ValueError("Give a prompt or prompt_embeds.")
+            prompt_embeds = self.encode(_listed(prompt), system_prompt)
+        if guidance_scale == 1:
+            negative_prompt_embeds = None
+        elif negative_prompt_embeds is None:
+            negative_prompt_embeds = self.encode_negative(_listed(negative_prompt or ""), negative_system_prompt)
+        prompt_embeds = _repeated(prompt_embeds, len(prompt_embeds), num_images_per_prompt)
+        count = len(prompt_embeds)
+        if negative_prompt_embeds is not None:
+            negative_prompt_embeds = _repeated(
+                negative_prompt_embeds, count // num_images_per_prompt, num_images_per_prompt
+            )
+        generators = _one_each(generator, count)
+        if latents is None:
+            latents = self.prepare_latents(generators, height or chosen["height"], width or chosen["width"])
+        steps = self.denoise(
+            prompt_embeds,
+            negative_prompt_embeds,
+            latents,
+            scheduler=scheduler,
+            steps=num_inference_steps,
+            shift=shift,
+            guidance_scale=guidance_scale,
+            guidance_renorm=guidance_renorm,
+            guidance_rescale=guidance_rescale,
+            guidance_start=guidance_start,
+            guidance_end=guidance_end,
+            generators=generators,
+        )
+        latents = self._follow(steps, callback_on_step_end)
+        if output_type == "latent":
+            images = latents
+        else:
+            images = self.image_processor.postprocess(self.decode_pixels(latents).float(), output_type=output_type)
+        self.maybe_free_model_hooks()
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _follow(self, steps: Generator[DenoiseStep, Tensor | None, None], callback: Callable | None) -> Tensor:
+        """Run all steps with progress bar and callback; the last latents."""
+        self._interrupt = False
+        step = next(steps)
+        with self.progress_bar(total=step.total) as bar:
+            while True:
+                bar.update()
+                latents = step.latents
+                if callback is not None:
+                    returned = callback(self, step.index - 1, 1000 * step.sigma, {"latents": latents}) or {}
+                    latents = returned.get("latents", latents)
+                if self._interrupt or step.index == step.total:
+                    steps.close()
+                    return latents
+                step = steps.send(latents)
+
+    # ---- on disk ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, folder: str, torch_dtype: torch.dtype | None = None, **parts: Any) -> NewbiePipeline:
+        """Load a folder in NewBie's hub layout, as `save_pretrained` writes it; every weight must be there.
+
+        Other layouts, split files and hub ids: `newbie_ui.model.checkpoint.load_pipeline`.
+
+        Args:
+            folder: with model_index.json, transformer/, text_encoder/, clip_model/, vae/, scheduler/.
+            torch_dtype: of all weights; as stored where None.
+            parts: ready components to use instead of loading them, e.g. `text_encoder=None`.
+        """
+        components, sidecar = layout.load(folder, torch_dtype, parts)
+        pipeline = cls(**components)
+        pipeline.sidecar = sidecar
+        return pipeline
+
+    def save_pretrained(self, folder: str, **options: Any) -> None:
+        """Write the folder that `from_pretrained` reads."""
+        layout.save(folder, self.components, self.sidecar, **options)
+
+
+def make_generators(seeds: Sequence[int | torch.Generator]) -> list[torch.Generator]:
+    """One CPU generator for each picture; generators pass through."""
+    return [s if isinstance(s, torch.Generator) else torch.Generator("cpu").manual_seed(s) for s in seeds]
+
+
+def _listed(texts: str | Sequence[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
+
+
+def _repeated(conditioning: Conditioning, prompts: int, images: int) -> Conditioning:
+    """Rows for every picture: each prompt's next to each other; one row serves all prompts."""
+    if len(conditioning) not in (1, prompts):
+        raise ValueError(f"{len(conditioning)} negative prompts do not match {prompts} prompts. Give one, or one each.")
+    rows = range(prompts) if len(conditioning) == prompts else [0] * prompts
+    return conditioning.select([row for row in rows for _ in range(images)])
+
+
+def _one_each(generator: torch.Generator | Sequence[torch.Generator] | None, count: int) -> list[torch.Generator]:
+    if generator is None:
+        return make_generators(torch.randint(2**62, (count,)).tolist())
+    if isinstance(generator, torch.Generator):
+        return [generator] * count
+    if len(generator) != count:
+        raise ValueError(f"{len(generator)} generators do not match {count} pictures. Give one, or one each.")
+    return list(generator)
