@@ -1,17 +1,31 @@
-"""The Create tab: editor on the left, picture in the middle, how it is made on the right."""
+"""The Create tab: editor and dock on the left, picture in the middle, how it is made on the right.
+
+This file is layout and wiring; what happens is in `actions.py`, what widgets look like in `static/`.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from newbie_ui.request import GenerateRequest
+from newbie_ui.errors import RequestError
+from newbie_ui.request import PARAMETERS, GenerateRequest
+from newbie_ui.ui import bind, compose
+from newbie_ui.ui.actions import Actions
+from newbie_ui.ui.widgets import widget
+from newbie_ui.ui.words import word
 
 if TYPE_CHECKING:
     from newbie_ui.ui.page import PageContext
+
+log = logging.getLogger(__name__)
+KNOBS = (*bind.SLIDERS, *bind.SAMPLING, "system_prompt")
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclass(frozen=True)
@@ -19,13 +33,163 @@ class Form:
     """How another tab fills the form: a handler returns `fill(request)` and has `outputs` as its outputs."""
 
     outputs: Sequence[gr.components.Component]
+    tab: CreateTab
 
     def fill(self, request: GenerateRequest) -> list[Any]:
         """One value for each of `outputs`; raises RequestError when the request is not usable."""
-        return [gr.skip() for _ in self.outputs]
+        return self.tab.fill(request)
 
 
 def build(ctx: PageContext) -> None:
     """Fill the tab and set `ctx.form`."""
-    gr.HTML('<div class="nb-empty"></div>', padding=False)
-    ctx.form = Form(outputs=())
+    tab = CreateTab(ctx)
+    tab.layout()
+    tab.connect()
+    ctx.form = Form(outputs=tab.form, tab=tab)
+
+
+class CreateTab:
+    """The tab's components and their handlers."""
+
+    def __init__(self, ctx: PageContext):
+        self.ctx = ctx
+        self.actions: Actions = ctx.actions
+        self.knobs: dict[str, gr.components.Component] = {}
+
+    # ---- layout ------------------------------------------------------------------------------------------------
+
+    def layout(self) -> None:
+        with gr.Row(elem_id="nb-page"):
+            with gr.Column(elem_id="nb-mid"):
+                self.stage = widget(
+                    "stage",
+                    self.actions.first_stage(),
+                    events=("pick", "restore"),
+                    server_functions=[self.actions.control],
+                    elem_id="nb-stage",
+                )
+            with gr.Column(elem_id="nb-left"):
+                self.editor = widget(
+                    "editor",
+                    {"text": compose.EXAMPLE, "negative": "", "muted": [], "pending": []},
+                    server_functions=[self.actions.compose],
+                    elem_id="nb-editor",
+                )
+                images = PARAMETERS["images"]
+                limits = {"minimum": images.minimum, "maximum": images.maximum}
+                self.dock = widget("dock", {"images": 1, "limits": limits}, events=("generate",), elem_id="nb-dock")
+            with gr.Column(elem_id="nb-right"):
+                self._right()
+        self.file = gr.File(
+            file_types=[".png", ".webp", ".jpg", ".jpeg", ".json", ".txt"],
+            visible="hidden",
+            elem_id="nb-file",
+            label="PNG",
+        )
+        self.teller = widget("teller", {}, elem_id="nb-teller")
+
+    def _right(self) -> None:
+        self.presets = widget("presets", {"choices": []}, events=("stale",))
+        status = self.ctx.engine.status()
+        values = bind.defaults(status.model.defaults if status.model else {})
+        with gr.Group(elem_classes=["nb-plain"]):
+            self.size = widget("sizes", self.actions.sizes(status), events=("resized",))
+            for name in bind.SLIDERS:
+                self.knobs[name] = bind.component(name, values[name])
+            self.seed = widget("seed", "")
+        with gr.Group(elem_classes=["nb-plain", "nb-folds"]):
+            with gr.Accordion(word("system_prompt"), open=False, elem_classes=["nb-fold"], elem_id="nb-fold-system"):
+                self.knobs["system_prompt"] = bind.component("system_prompt", values["system_prompt"])
+            with gr.Accordion(word("sampling"), open=False, elem_classes=["nb-fold"], elem_id="nb-fold-sampling"):
+                for name in bind.SAMPLING:
+                    self.knobs[name] = bind.component(name, values[name])
+            with gr.Accordion("LoRA", open=False, elem_classes=["nb-fold"], elem_id="nb-fold-lora"):
+                self.loras = widget("loras", {"names": [], "uses": []})
+        self.queue = widget("queue", None, server_functions=[self.actions.control])
+
+    # ---- wiring ------------------------------------------------------------------------------------------------
+
+    @property
+    def form(self) -> list[gr.components.Component]:
+        """Everything that a restored picture fills, in the order of `fill`."""
+        return [self.editor, self.size, self.seed, self.presets, self.loras, *(self.knobs[n] for n in KNOBS)]
+
+    def connect(self) -> None:
+        knobs = [self.knobs[name] for name in KNOBS]
+        given = [self.editor, self.size, self.seed, self.dock, self.presets, self.loras, *knobs]
+        follow: dict[str, Any] = {
+            "fn": self.follow,
+            "outputs": self.stage,
+            "trigger_mode": "once",
+            "concurrency_limit": None,
+            **PRIVATE,
+        }
+        self.dock.generate(self.submit, given, self.teller, trigger_mode="multiple", concurrency_limit=8, **PRIVATE)
+        self.ctx.header.follow(**follow)
+        self.ctx.header.settled(self.settle, self.size, [self.size, self.presets, self.loras, *knobs], **PRIVATE).then(
+            None, knobs, knobs, js="(...v) => nb.kept(...v)", **PRIVATE
+        )
+        self.stage.pick(self.pick, None, self.stage, **PRIVATE)
+        costs = [self.size, self.knobs["steps"]]
+        for event in (self.size.resized, self.presets.stale, self.knobs["steps"].release):
+            event(self.actions.presets, costs, self.presets, **PRIVATE)
+        gr.on([c.change for c in knobs], None, knobs, None, js="(...v) => nb.keep(v)", **PRIVATE)
+
+    # ---- handlers ----------------------------------------------------------------------------------------------
+
+    def submit(self, *values: Any, request: gr.Request | None = None) -> Any:
+        """Queue what the widgets say; returns the refusal or nothing."""
+        editor, size, seed, dock, preset, lora = values[:6]
+        try:
+            asked = self.actions.request(editor, size, seed, dock, preset, lora, dict(zip(KNOBS, values[6:])))
+        except RequestError as error:
+            return told({"message": str(error), "field": error.field})
+        return told(self.actions.submit(asked, client_of(request)))
+
+    async def follow(self):
+        async for value in self.actions.follow():
+            yield value
+
+    def pick(self, event: gr.EventData) -> Any:
+        return self.actions.shown(event._data.get("id"))
+
+    def settle(self, size: Any) -> list[Any]:
+        """The model has become known, or is another one: its sizes, presets, LoRAs and defaults."""
+        status = self.ctx.engine.status()
+        values = bind.defaults(status.model.defaults if status.model else {})
+        return [
+            {**self.actions.sizes(status), "fresh": True},
+            self.actions.presets(size, values["steps"]),
+            {"names": list(self.ctx.engine.loras())},
+            *(values[name] for name in KNOBS),
+        ]
+
+    def fill(self, request: GenerateRequest) -> list[Any]:
+        good = request.checked()
+        status = self.ctx.engine.status()
+        values = bind.defaults(status.model.defaults if status.model else {})
+        values.update({n: getattr(good, n) for n in KNOBS if getattr(good, n) is not None})
+        width, height = good.width, good.height
+        return [
+            {"text": good.prompt, "negative": good.negative_prompt, "muted": [], "pending": []},
+            self.actions.sizes(status, (width, height) if width and height else None),
+            "" if good.seed is None else str(good.seed),
+            self.actions.presets({"width": width, "height": height}, values["steps"], good.preset),
+            {
+                "names": list(self.ctx.engine.loras()),
+                "uses": [{"name": u.name, "weight": u.weight} for u in good.loras],
+                "force": True,
+            },
+            *(values[name] for name in KNOBS),
+        ]
+
+
+def told(error: dict[str, Any] | None) -> dict[str, Any]:
+    """For the teller: a refusal, or that all went well; never twice the same value."""
+    return {"error": error, "number": time.monotonic_ns()}
+
+
+def client_of(request: gr.Request | None) -> str:
+    """Whose turn it is when many wait: the caller's address."""
+    client = getattr(request, "client", None)
+    return str(getattr(client, "host", "") or "")

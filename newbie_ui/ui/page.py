@@ -10,13 +10,15 @@ Pictures are shown by gallery id from two addresses that the server has to provi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from newbie_ui.engine.base import Engine
-from newbie_ui.ui import benchmark, create, gallery, settings, theme
+from newbie_ui.ui import benchmark, create, gallery, settings, theme, words
+from newbie_ui.ui.actions import Actions
+from newbie_ui.ui.widgets import widget
 
 TITLE = "newbie_ui"
 
@@ -28,9 +30,13 @@ class PageContext:
     engine: Engine
     gallery: Any  # newbie_ui.gallery.store.Gallery
     settings: Any = None  # newbie_ui.settings.Settings
+    actions: Actions = None  # type: ignore[assignment]
+    header: gr.HTML | None = None
     tabs: gr.Tabs | None = None
-    form: Any = None  # create.Form: `outputs` and `fill(request)`
-    extras: dict[str, Any] = field(default_factory=dict)
+    form: create.Form | None = None  # `outputs` and `fill(request)`
+
+    def __post_init__(self) -> None:
+        self.actions = self.actions or Actions(self.engine, self.gallery)
 
 
 @dataclass(frozen=True)
@@ -50,20 +56,28 @@ class PageAssets:
 
 def page_assets() -> PageAssets:
     """Theme, style sheets, scripts and translations; read once at start."""
-    return PageAssets(theme=theme.theme(), css=theme.css(), head=f"<script>{theme.script()}</script>")
+    head = f"<script>{theme.script()}\n{words.script()}</script>"
+    return PageAssets(theme=theme.theme(), css=theme.css(), head=head, i18n=words.i18n())
 
 
 def build_page(engine: Engine, pictures: Any, app_settings: Any = None) -> gr.Blocks:
     """The whole page over this engine and this gallery. Nothing is loaded or started here."""
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as page:
         ctx = PageContext(engine=engine, gallery=pictures, settings=app_settings)
+        ctx.header = widget(
+            "header",
+            ctx.actions.pulse(),
+            events=("settled", "follow"),
+            server_functions=[ctx.actions.pulse],
+            elem_id="nb-top",
+        )
         with gr.Tabs(elem_id="nb-tabs") as ctx.tabs:
-            with gr.Tab("Create", id="create"):
+            with gr.Tab(words.word("create"), id="create"):
                 create.build(ctx)
-            with gr.Tab("Gallery", id="gallery"):
+            with gr.Tab(words.word("gallery"), id="gallery"):
                 gallery.build(ctx)
-            with gr.Tab("Benchmark", id="benchmark"):
+            with gr.Tab(words.word("benchmark"), id="benchmark"):
                 benchmark.build(ctx)
-            with gr.Tab("Settings", id="settings"):
+            with gr.Tab(words.word("settings"), id="settings"):
                 settings.build(ctx)
     return page

@@ -13,6 +13,7 @@ as HTML. A script registers itself with `nb.define(name, function (w) {...})`, w
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,6 +39,16 @@ def widget(
         ),
         apply_default_css=False,
         padding=False,
-        server_functions=list(server_functions) or None,
+        server_functions=[_plain(fn) for fn in server_functions] or None,
         **options,
     )
+
+
+def _plain(fn: Callable) -> Callable:
+    """Gradio marks a server function with an attribute, which a bound method cannot carry."""
+
+    @functools.wraps(fn)
+    def call(*arguments: Any) -> Any:
+        return fn(*arguments)
+
+    return call

@@ -1,0 +1,181 @@
+"""What the Create tab does: handlers that take and return plain values. Knows engine, board and gallery, not Gradio's
+components, so that each can be called and tested without a page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from newbie_ui.engine.base import Engine, EngineStatus
+from newbie_ui.errors import NewbieError, RequestError, UserError
+from newbie_ui.request import DEFAULT_SYSTEM_PROMPT, PARAMETERS, GenerateRequest, GenerateResult
+from newbie_ui.ui import bind, compose, notes, views
+from newbie_ui.ui.board import Board
+
+log = logging.getLogger(__name__)
+FOLLOW_EVERY_S = 0.08
+IDLE_S = 0.6  # a page stays with the board this long after the last job, for the one that is just being queued
+FALLBACK_SIZES = ((1024, 1024), (832, 1216), (1216, 832), (768, 1344), (1344, 768))
+Value = dict[str, Any]
+
+
+class Actions:
+    """One per page. Handlers are safe to call from any thread and for any session."""
+
+    def __init__(self, engine: Engine, pictures: Any, board: Board | None = None):
+        self.engine, self.pictures = engine, pictures
+        self.board = board or Board(engine)
+
+    # ---- what the widgets ask directly (server functions) --------------------------------------------------------
+
+    def pulse(self, _message: Any = None) -> Value:
+        """How things stand now, for the header and the queue list."""
+        self.board.sync()
+        return views.pulse(self.engine.status())
+
+    def compose(self, message: Any) -> Value:
+        """Make the editor's waiting edits; what the text now holds, costs, and what looks wrong in it."""
+        made = compose.draft(message)
+        system = message.get("system") if isinstance(message, Mapping) else None
+        model = self.engine.status().model
+        text = compose.effective(made)
+        tokens = notes.budget(
+            text,
+            self._system(system),
+            self.engine.count_tokens,
+            model.trained_tokens if model else 512,
+            model.max_tokens if model else 1023,
+        )
+        return {
+            "text": made.text,
+            "muted": made.muted,
+            "negative": made.negative,
+            "view": compose.view(made),
+            "budget": tokens,
+            "notes": notes.lint(text),
+            "say": made.say,
+            "undo": made.undo,
+        }
+
+    def control(self, message: Any) -> None:
+        """Stop, skip, finish or move a job."""
+        message = message if isinstance(message, Mapping) else {}
+        job, action = message.get("job"), message.get("action")
+        if not isinstance(job, str) or len(job) > 200:
+            return
+        try:
+            if action == "move" and isinstance(message.get("position"), int):
+                self.engine.move(job, max(0, message["position"]))
+            elif action in ("cancel", "skip", "finish"):
+                getattr(self.engine, action)(job)
+        except NewbieError as error:
+            log.info("job %s: %s refused: %s", job, action, error)
+
+    # ---- generate and follow -----------------------------------------------------------------------------------
+
+    def request(
+        self, editor: Any, size: Any, seed: Any, dock: Any, preset: Any, lora: Any, knobs: Mapping[str, Any]
+    ) -> GenerateRequest:
+        """A checked request from the values of all widgets. Raises RequestError."""
+        made = compose.draft(editor)
+        texts = {"prompt": compose.effective(made), "negative_prompt": made.negative or ""}
+        images = dock.get("images") if isinstance(dock, Mapping) else 1
+        chosen = preset.get("selected") if isinstance(preset, Mapping) else None
+        return bind.request(texts, size, seed, images, chosen, lora, knobs)
+
+    def submit(self, request: GenerateRequest, client: str) -> Value | None:
+        """Queue it. None if that worked, else what to say and at which field."""
+        try:
+            if not request.prompt.strip():
+                raise RequestError("prompt", "The prompt is empty. Fill in a character, or load the example.")
+            self.board.submit(request, client)
+        except RequestError as error:
+            return {"message": str(error), "field": error.field}
+        except UserError as error:
+            return {"message": str(error), "field": None}
+        return None
+
+    async def follow(self) -> AsyncIterator[Value]:
+        """What the middle column shows, each time it changes, until no job is left."""
+        self.board.sync()
+        seen, shown, idle = None, False, 0.0
+        while idle < IDLE_S:
+            view = self.board.current()
+            if view is not None and (view.job, view.version) != seen and (not view.ended or shown):
+                seen, shown = (view.job, view.version), True
+                yield views.stage(view, self._size_of(view.job))
+            idle = 0.0 if self.board.active() else idle + FOLLOW_EVERY_S
+            await asyncio.sleep(FOLLOW_EVERY_S)
+
+    def _size_of(self, job: str) -> Sequence[int]:
+        status = self.engine.status()
+        request = next((info.request for info in status.jobs if info.id == job), None)
+        width, height = default_size(status)
+        return (request.width or width, request.height or height) if request else (width, height)
+
+    # ---- what stands in the widgets at first -------------------------------------------------------------------
+
+    def sizes(self, status: EngineStatus, size: tuple[int, int] | None = None) -> Value:
+        """For the size widget: the model's sizes, the chosen one, the limits of any other."""
+        p = PARAMETERS["width"]
+        width, height = size or default_size(status)
+        return {
+            "sizes": [list(s) for s in (status.model.sizes if status.model else FALLBACK_SIZES)],
+            "width": width,
+            "height": height,
+            "limits": {"minimum": p.minimum, "maximum": p.maximum, "step": p.step},
+            "model_key": f"{status.model.name} {status.model.hash}" if status.model else "",
+        }
+
+    def presets(self, size: Any = None, steps: Any = None, selected: str | None = None) -> Value:
+        """For the preset list, with the times for this size and number of steps."""
+        request = None
+        try:
+            size = size if isinstance(size, Mapping) else {}
+            width, height = bind.whole("width", size.get("width")), bind.whole("height", size.get("height"))
+            request = GenerateRequest(width=width, height=height, steps=bind.whole("steps", steps)).checked()
+        except RequestError:
+            log.debug("presets asked for an odd size or number of steps")
+        return views.preset_list(self.engine.presets(request), self.engine.status(), selected)
+
+    def first_stage(self) -> Value:
+        """The newest picture with its cost, or nothing yet."""
+        recent = self.recent()
+        shown = self.shown(recent[0]) if recent else {"state": "empty", "picture": None}
+        return {"default_size": list(default_size(self.engine.status())), **shown, "recent": recent}
+
+    # ---- pictures ----------------------------------------------------------------------------------------------
+
+    def recent(self, count: int = 24) -> list[str]:
+        return []
+
+    def result(self, picture: Any) -> GenerateResult | None:
+        return None
+
+    def shown(self, picture: Any) -> Value:
+        """A stored picture in the middle column."""
+        result = self.result(picture)
+        return views.finished(result) if result else {"state": "empty", "picture": None}
+
+    def _system(self, text: Any) -> str:
+        model = self.engine.status().model
+        own = str(model.defaults.get("system_prompt") or DEFAULT_SYSTEM_PROMPT) if model else DEFAULT_SYSTEM_PROMPT
+        return text[:4000] if isinstance(text, str) and text.strip() else own
+
+
+def default_size(status: EngineStatus) -> tuple[int, int]:
+    """The size a new picture has unless a person says otherwise."""
+    model = status.model
+    if model is None:
+        return FALLBACK_SIZES[0]
+    width, height = model.defaults.get("width"), model.defaults.get("height")
+    return (int(width), int(height)) if width and height else model.sizes[0]
+
+
+def reference() -> str:
+    """A short mark that finds a log line."""
+    return secrets.token_hex(4)

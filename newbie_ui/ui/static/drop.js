@@ -1,0 +1,96 @@
+/* A file dropped anywhere, or pasted text: the recipe goes into the form. The file itself travels through Gradio's own
+   upload (the hidden file component), which checks where it lies; what it holds is read and checked in Python. */
+(function () {
+  "use strict";
+  const { h, icon, t, emit } = nb;
+  let depth = 0, overlay = null;
+  const isFile = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
+  const input = () => document.querySelector("#nb-file input[type=file]");
+
+  function send(file) {
+    const field = input();
+    if (!field) return;
+    const transfer = new DataTransfer();
+    transfer.items.add(file);
+    field.files = transfer.files;
+    field.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+  function show(on) {
+    if (!overlay) {
+      overlay = h("div.nb-drop", { "aria-hidden": "true" }, h("div", {}, icon("paste"), h("b", {}, t("drop_title")), h("p", {}, t("drop_help"))));
+      document.body.append(overlay);
+    }
+    overlay.classList.toggle("on", on);
+  }
+  addEventListener("dragenter", (event) => { if (isFile(event)) { depth += 1; show(true); event.preventDefault(); } });
+  addEventListener("dragover", (event) => { if (isFile(event)) event.preventDefault(); });
+  addEventListener("dragleave", (event) => { if (isFile(event)) { depth = Math.max(0, depth - 1); if (!depth) show(false); } });
+  addEventListener("drop", (event) => {
+    if (!isFile(event)) return;
+    event.preventDefault();
+    depth = 0;
+    show(false);
+    if (event.dataTransfer.files.length) send(event.dataTransfer.files[0]);
+  });
+  addEventListener("paste", (event) => {
+    const target = event.target, files = event.clipboardData && event.clipboardData.files;
+    if (files && files.length && /^image\//.test(files[0].type)) { event.preventDefault(); send(files[0]); return; }
+    if (target && /^(INPUT|TEXTAREA)$/.test(target.tagName)) {
+      const text = event.clipboardData.getData("text");
+      if (target.dataset.complete === "tags" && /<character|<general_tags|"char_captions"|Negative prompt:|\bBREAK\b/i.test(text)) { event.preventDefault(); emit("paste", text); }
+    }
+  });
+  nb.on("open-file", () => { const field = input(); if (field) field.click(); });
+
+  /* "Paste anything": a box for text of any kind, and the way to a file. */
+  let dialog = null;
+  nb.on("paste-dialog", () => {
+    if (dialog) dialog.remove();
+    const area = h("textarea", { rows: 12, spellcheck: "false", "aria-label": t("paste_anything"), placeholder: t("paste_placeholder"), maxlength: 100000 });
+    dialog = h("dialog.nb-help.paste", { "aria-label": t("paste_anything") }, h("div.row.head", {}, h("h2", {}, t("paste_anything")), h("span.grow"), nb.iconButton("close", t("close"), () => dialog.close())), area,
+      h("div.row", {}, h("button.btn", { type: "button", onclick: () => { dialog.close(); emit("open-file"); } }, t("open_picture")), h("span.grow"),
+        h("button.btn.acc", { type: "button", onclick: () => { dialog.close(); if (area.value.trim()) emit("paste", area.value); } }, t("take_over"))));
+    document.body.append(dialog);
+    dialog.showModal();
+    area.focus();
+  });
+
+  /* A refused field: its sentence stands next to it, its fold is open, the column scrolls to it. */
+  nb.on("field-error", (error) => {
+    document.querySelectorAll(".nb-err").forEach((node) => node.remove());
+    document.querySelectorAll("[aria-invalid=true]").forEach((node) => node.removeAttribute("aria-invalid"));
+    if (!error || !error.field) return;
+    const place = document.getElementById("nb-p-" + error.field) || (error.field === "prompt" || error.field === "negative_prompt" ? document.getElementById("nb-editor") : null);
+    if (!place || error.field === "prompt") return;
+    const fold = place.closest(".nb-fold"), opener = fold && fold.querySelector("button.label-wrap:not(.open)");
+    if (opener) opener.click();
+    const field = /^(INPUT|TEXTAREA|SELECT)$/.test(place.tagName) ? place : place.querySelector("input, textarea, select");
+    if (field) field.setAttribute("aria-invalid", "true");
+    const note = h("div.nb-err", { role: "alert" }, error.message);
+    (place.closest(".pm, .row, .block") || place).after(note);
+    note.scrollIntoView({ block: "nearest" });
+  });
+
+  /* The value of a fold at the right end of its head. */
+  nb.on("fold", (fold) => { const label = document.querySelector("#" + fold.id + " > button.label-wrap, #" + fold.id + " button.label-wrap"); if (label) label.dataset.value = fold.text; });
+
+  /* Settings of the form, kept in this browser: for the model they were made for. */
+  nb.keep = (values) => { if (nb.state.kept && nb.state.pulse) nb.store("settings", { model: nb.state.pulse.model_key || "", values }); nb.emit("settings", values); return []; };
+  nb.kept = (...values) => {
+    const saved = nb.stored("settings");
+    nb.state.kept = true;
+    const good = saved && Array.isArray(saved.values) && saved.values.length === values.length && nb.state.pulse && saved.model === nb.state.pulse.model_key;
+    return good ? saved.values.map((x, i) => (typeof x === typeof values[i] ? x : values[i])) : values;
+  };
+})();
+
+/* What the server answers to Generate: nothing to say, or which field was refused and why. */
+nb.define("teller", function (w) {
+  "use strict";
+  w.watch("value", () => {
+    const error = (w.props.value || {}).error || null;
+    nb.emit("error", error);
+    nb.emit("field-error", error);
+    if (!error) nb.emit("ask");
+  });
+});

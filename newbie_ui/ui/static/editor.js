@@ -1,0 +1,199 @@
+/* The editor: cards and XML over one text. The text is the truth; the server's `compose` reads it into `view` and applies
+   edits to it without touching anything else. What is typed waits in `pending` for at most a moment, and travels with
+   the value, so that Generate never misses the last letters. */
+nb.define("editor", function (w) {
+  "use strict";
+  const { h, fill, icon, iconButton, t, emit } = nb;
+  const start = w.props.value || {};
+  const doc = { text: start.text || "", negative: start.negative || "", muted: start.muted || [], pending: [] };
+  let view = start.view || { characters: [], general: [], extras: [] };
+  let mode = nb.stored("mode") === "xml" ? "xml" : "cards", busy = null, timer = 0, dirty = false, restoring = false;
+  const history = { back: [], forward: [] };
+
+  const publish = () => {
+    w.props.value = { text: doc.text, negative: doc.negative, muted: [...doc.muted], pending: [...doc.pending] };
+    nb.state.doc = w.props.value;
+    if (!restoring) nb.store("form", w.props.value);
+  };
+
+  /* ---- talking to the server ---- */
+  function remember() {
+    const last = history.back[history.back.length - 1], now = { text: doc.text, negative: doc.negative, muted: [...doc.muted] };
+    if (last && last.text === now.text && last.negative === now.negative) return;
+    history.back.push(now);
+    if (history.back.length > 100) history.back.shift();
+    history.forward = [];
+  }
+  function edit(op, now) {
+    if (op.op === "field") {
+      const same = doc.pending.find((p) => p.op === "field" && p.block === op.block && p.field === op.field && p.name === op.name);
+      if (same) same.value = op.value; else doc.pending.push(op);
+    } else doc.pending.push(op);
+    publish();
+    clearTimeout(timer);
+    timer = setTimeout(flush, now ? 0 : 180);
+  }
+  async function flush() {
+    clearTimeout(timer);
+    if (busy) { dirty = true; return busy; }
+    const sent = doc.pending.map((op) => ({ ...op }));
+    remember();
+    busy = w.server.compose({ text: doc.text, negative: doc.negative, muted: doc.muted, pending: sent, system: nb.state.system || "" });
+    try {
+      const answer = await busy;
+      doc.text = answer.text;
+      doc.muted = answer.muted;
+      if (answer.negative !== undefined) doc.negative = answer.negative;
+      doc.pending = doc.pending.filter((op) => !sent.some((s) => JSON.stringify(s) === JSON.stringify(op)));
+      view = answer.view;
+      publish();
+      draw();
+      emit("composed", answer);
+      if (answer.say) nb.say(answer.say, answer.undo ? { label: t("undo"), run: undo } : null);
+    } catch (error) {
+      console.warn("newbie_ui: compose", error);
+    }
+    busy = null;
+    if (dirty) { dirty = false; flush(); }
+  }
+  function travel(from, to) {
+    if (doc.pending.length) { doc.pending = []; draw(true); }
+    let last = from.pop();
+    if (last && last.text === doc.text && last.negative === doc.negative) last = from.pop();
+    if (!last) return;
+    to.push({ text: doc.text, negative: doc.negative, muted: [...doc.muted] });
+    const keep = [history.back, history.forward].map((list) => [...list]);
+    Object.assign(doc, { text: last.text, negative: last.negative, muted: last.muted });
+    publish();
+    const done = flush();
+    [history.back, history.forward] = keep;
+    return done;
+  }
+  const undo = () => travel(history.back, history.forward);
+  const redo = () => travel(history.forward, history.back);
+
+  /* ---- frame ---- */
+  const switcher = h("div.seg", { role: "group", "aria-label": t("view") });
+  const add = h("button.btn", { type: "button", onclick: () => addCharacter() }, icon("add", true), t("character"));
+  const pad = nb.pad.make((c, position) => { setField("character:" + (c.number - 1), c.positionField, "position", position); draw(); });
+  const cards = h("div.cards"), cardsPane = h("div.pane-cards", {}, pad.node, cards);
+  const xml = nb.xmlView((text) => edit({ op: "text", text }, false));
+  const tools = h("div.row.tight", {},
+    iconButton("undo", t("undo"), undo, { title: t("undo") + " (Ctrl+Z)" }),
+    iconButton("paste", t("paste_anything"), () => nb.emit("paste-dialog")),
+    iconButton("library", t("card_library"), (event) => nb.library.open(event.currentTarget, libraryHooks)));
+  fill(w.element, h("div.bar-edit", {}, switcher, h("span.grow"), tools, add), cardsPane, xml.node);
+
+  function setMode(next) {
+    mode = next;
+    nb.store("mode", mode);
+    flush();
+    draw(true);
+    if (mode === "xml") xml.focus();
+  }
+  function drawSwitch() {
+    fill(switcher, [["cards", t("cards")], ["xml", "XML"]].map(([key, label]) =>
+      h("button" + (mode === key ? ".on" : ""), { type: "button", "aria-pressed": String(mode === key), onclick: () => setMode(key) }, label)));
+  }
+
+  /* ---- edits ---- */
+  function setField(block, field, name, value) {
+    const target = block === "general" ? view.general : block === "extra" ? view.extras : view.characters[+block.split(":")[1]];
+    const fields = block.startsWith("character") ? target && target.fields : target;
+    const found = fields && fields.find((f) => (field >= 0 ? f.index === field : f.name === name));
+    if (found) found.value = value;
+    else if (fields) fields.push({ index: -1, name, value });
+    edit({ op: "field", block, field, name, value }, false);
+  }
+  function addCharacter() {
+    if (view.characters.length >= view.max_characters) { nb.say(t("six_at_most", { n: view.max_characters })); return; }
+    edit({ op: "add" }, true);
+    focusNext = "character:" + view.characters.length;
+  }
+  let focusNext = null;
+  const structural = (op) => edit(op, true);
+  function toggleMute(index) {
+    doc.muted = doc.muted.includes(index) ? doc.muted.filter((i) => i !== index) : [...doc.muted, index].sort();
+    publish();
+    draw();
+    flush();
+  }
+  const libraryHooks = {
+    list: () => view.characters.map((c, i) => ({ index: i, name: nameOf(c, i), fields: c.fields })),
+    insert: (fields) => structural({ op: "add", fields }),
+    replace: (index, fields) => structural({ op: "replace", index, fields }),
+  };
+
+  const nameOf = (c, i) => c.name || t("character_n", { n: i + 1 });
+  const hooks = {
+    setField, structural, toggleMute, nameOf, flush,
+    isMuted: (i) => doc.muted.includes(i),
+    library: (anchor, index) => nb.library.save(libraryHooks.list()[index]),
+    setNegative: (value) => { doc.negative = value; publish(); clearTimeout(timer); timer = setTimeout(flush, 180); },
+    negative: () => doc.negative,
+    count: () => view.characters.length,
+    max: () => view.max_characters || 6,
+    compareMuted: (i) => emit("mute-ab", i),
+  };
+
+  /* ---- drawing ---- */
+  let shape = "";
+  function draw(all) {
+    drawSwitch();
+    cardsPane.hidden = mode !== "cards";
+    xml.node.hidden = mode !== "xml";
+    nb.state.view = view;
+    nb.state.muted = doc.muted;
+    if (mode === "xml") { xml.set(doc.text, view, doc.muted); return; }
+    pad.draw(view.characters.map((c, i) => {
+      const position = c.fields.find((f) => f.name === "position");
+      return { number: i + 1, name: nameOf(c, i), position: position ? position.value : "", positionField: position ? position.index : -1, muted: doc.muted.includes(i) };
+    }));
+    const now = JSON.stringify([view.characters.map((c) => [c.fields.map((f) => f.name)]), view.general.map((f) => f.name),
+      view.extras.map((f) => f.name), doc.muted, nb.state.locks, nb.locale()]);
+    if (all || now !== shape) { shape = now; nb.cards.build(cards, view, hooks); } else nb.cards.update(cards, view, hooks);
+    if (focusNext) {
+      const card = cards.querySelector('[data-block="' + focusNext + '"]');
+      if (card) { const area = card.querySelector("textarea"); if (area) area.focus(); card.scrollIntoView({ block: "nearest" }); }
+      focusNext = null;
+    }
+  }
+
+  /* A new value from the server: a restored picture, a share link. */
+  w.watch("value", () => {
+    const value = w.props.value || {};
+    if (value.text === doc.text && value.negative === doc.negative && !value.view) return;
+    remember();
+    Object.assign(doc, { text: value.text || "", negative: value.negative || "", muted: value.muted || [], pending: [] });
+    if (value.view) view = value.view;
+    publish();
+    draw(true);
+    flush();
+  });
+
+  nb.on("undo", undo);
+  nb.on("redo", redo);
+  nb.on("mode", () => setMode(mode === "cards" ? "xml" : "cards"));
+  nb.on("add-character", addCharacter);
+  nb.on("fix", (finding) => structural({ op: "fix", code: finding.code, message: finding.message, start: finding.start }));
+  nb.on("diet", (kind) => structural({ op: "diet", kind }));
+  nb.on("paste", (text) => structural({ op: "paste", text }));
+  nb.on("example", () => structural({ op: "example" }));
+  nb.on("system", () => flush());
+  nb.on("collapse", () => draw(true));
+  nb.on("goto", (finding) => {
+    if (mode === "xml") { xml.select(finding.start, finding.end); return; }
+    const card = cards.querySelector('[data-block="' + finding.block + '"]');
+    if (card) card.scrollIntoView({ block: "nearest" });
+  });
+
+  const saved = nb.stored("form");
+  if (saved && typeof saved.text === "string" && !w.props.value.fixed) {
+    restoring = true;
+    Object.assign(doc, { text: saved.text, negative: saved.negative || "", muted: Array.isArray(saved.muted) ? saved.muted : [], pending: Array.isArray(saved.pending) ? saved.pending : [] });
+    restoring = false;
+  }
+  publish();
+  draw(true);
+  flush();
+});

@@ -1,0 +1,185 @@
+/* The right column's own widgets: presets, size, seed, LoRA, queue. Sliders and folds there are Gradio's. */
+
+/* Presets: what each costs on this machine; those that cannot fit say why and stay readable. */
+nb.define("presets", function (w) {
+  "use strict";
+  const { h, fill, icon, t, emit } = nb;
+  let v = w.props.value || { choices: [] };
+  let selected = nb.stored("preset") || v.selected || "auto";
+
+  function usable() {
+    const fits = v.choices.filter((c) => c.fits);
+    if (!fits.some((c) => c.name === selected)) selected = (fits.find((c) => c.recommended) || fits[0] || { name: "auto" }).name;
+  }
+  function publish() {
+    usable();
+    w.props.value = { ...v, selected };
+    nb.state.presets = v.choices;
+    nb.state.preset = selected;
+    emit("presets");
+  }
+  function choose(name, focus) {
+    const choice = v.choices.find((c) => c.name === name);
+    if (!choice || !choice.fits) return;
+    selected = name;
+    nb.store("preset", choice.recommended ? null : name);
+    publish();
+    draw();
+    if (focus) { const on = w.element.querySelector(".pr.on"); if (on) on.focus(); }
+  }
+  function draw() {
+    const device = v.device_gb || Math.max(...v.choices.map((c) => c.gb || 0), 1), measured = v.choices.some((c) => c.measured);
+    const rows = v.choices.map((c) => {
+      const on = c.name === selected, quantity = "span.q" + (c.measured ? "" : ".est");
+      const figure = (value, unit) => (value === null || value === undefined ? "" : (c.measured ? "" : "≈ ") + unit(value));
+      return h("div.pr" + (on ? ".on" : "") + (c.fits ? "" : ".off"), {
+        role: "radio", "aria-checked": String(on), "aria-disabled": c.fits ? null : "true", tabindex: on || !v.choices.some((x) => x.name === selected) ? "0" : "-1", "data-name": c.name,
+        onclick: () => choose(c.name, false), onkeydown: (event) => arrows(event, c.name),
+      }, h("span.ra"), h("span.pn", {}, h("b", {}, c.label), c.recommended && c.fits ? h("span.tag", {}, t("best_fit")) : null),
+      h(quantity, {}, c.fits ? figure(c.seconds, nb.seconds) : ""), h(quantity, {}, figure(c.gb, (x) => nb.gb(x) + " GB")), h("span"),
+      c.fits ? [h("span.d", { title: c.summary }, c.summary), h("span.mb", {}, h("i", { style: { width: Math.min(100, 100 * (c.gb || 0) / device) + "%" } }))]
+        : h("span.why", {}, icon("info", true), h("span", {}, c.reason)));
+    });
+    fill(w.element, h("div.sechd", {}, h("h2", { id: "nb-preset-h" }, t("param.preset")), h("span.cap", {}, measured ? t("measured_here") : t("not_measured_yet"))),
+      v.choices.length ? h("div.card.prs", { role: "radiogroup", "aria-labelledby": "nb-preset-h" }, rows) : h("div.card.hollow", {}, t("presets_loading")));
+  }
+  function arrows(event, name) {
+    const fits = v.choices.filter((c) => c.fits).map((c) => c.name), step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+    if (step) { event.preventDefault(); choose(fits[(fits.indexOf(name) + step + fits.length) % fits.length], true); }
+    if (event.key === " " || event.key === "Enter" && !event.ctrlKey && !event.metaKey) { event.preventDefault(); choose(name, true); }
+  }
+  w.watch("value", () => {
+    const next = w.props.value || { choices: [] };
+    if (next.force) { selected = next.selected; nb.store("preset", selected); }
+    v = { choices: next.choices, device_gb: next.device_gb };
+    publish();
+    draw();
+  });
+  nb.on("picture-done", () => w.trigger("stale"));
+  publish();
+  draw();
+});
+
+/* Size: the model's own sizes as shapes, any other in two fields. */
+nb.define("sizes", function (w) {
+  "use strict";
+  const { h, fill, t, emit } = nb;
+  let v = w.props.value || { sizes: [], width: null, height: null }, custom = false;
+  const saved = nb.stored("size");
+
+  const publish = (tell) => {
+    w.props.value = { ...v };
+    nb.state.size = v.width && v.height ? { width: +v.width, height: +v.height } : null;
+    emit("size", nb.state.size);
+    if (tell) { nb.store("size", { width: v.width, height: v.height, model: nb.state.pulse && nb.state.pulse.model_key }); w.trigger("resized"); }
+  };
+  function set(width, height) { v = { ...v, width, height }; publish(true); draw(); }
+  function draw() {
+    const is = (s) => s[0] === +v.width && s[1] === +v.height, listed = v.sizes.some(is), many = v.sizes.length > 6;
+    const largest = Math.max(...v.sizes.flat(), 1);
+    const chips = v.sizes.map((s) => {
+      const scale = 16 / Math.max(s[0], s[1]) * (0.62 + 0.38 * Math.max(s[0], s[1]) / largest);
+      return h("button" + (is(s) ? ".on" : ""), { type: "button", "aria-pressed": String(is(s)), "aria-label": t("size_label", { w: s[0], h: s[1] }), title: s[0] + " × " + s[1], onclick: () => { custom = false; set(s[0], s[1]); } },
+        h("i", { style: { width: Math.max(5, s[0] * scale) + "px", height: Math.max(5, s[1] * scale) + "px" } }));
+    });
+    const open = custom || v.sizes.length > 0 && !listed;
+    chips.push(h("button.wide" + (open ? ".on" : ""), { type: "button", "aria-pressed": String(open), "aria-expanded": String(open), title: t("custom_size"), onclick: () => { custom = !custom; draw(); } }, t("custom")));
+    const input = (name) => h("input.in.mono", { id: "nb-p-" + name, type: "number", inputmode: "numeric", min: v.limits.minimum, max: v.limits.maximum, step: v.limits.step, value: v[name] || "", "aria-label": t("param." + name),
+      onchange: (event) => { set(name === "width" ? event.target.value : v.width, name === "height" ? event.target.value : v.height); } });
+    fill(w.element, h("div.sechd", {}, h("h2", {}, t("picture")), h("span.cap", {}, v.width && v.height ? v.width + " × " + v.height : "")),
+      h("div.asp" + (many ? ".many" : ""), { role: "group", "aria-label": t("size") }, chips),
+      open ? h("div.row.wh", {}, input("width"), h("span.mut", { "aria-hidden": "true" }, "×"), input("height"),
+        h("button.btn", { type: "button", title: t("swap_sides"), "aria-label": t("swap_sides"), onclick: () => set(v.height, v.width) }, "⇄")) : null);
+  }
+  w.watch("value", () => {
+    const next = w.props.value;
+    if (!next) return;
+    v = { limits: v.limits, ...next };
+    if (next.fresh && saved && saved.model === next.model_key && saved.width) { v.width = saved.width; v.height = saved.height; }
+    delete v.fresh;
+    publish(false);
+    draw();
+  });
+  publish(false);
+  draw();
+});
+
+/* Seed: empty is random. 64 bit is more than a JavaScript number holds, so it stays text. */
+nb.define("seed", function (w) {
+  "use strict";
+  const { h, fill, icon, t } = nb;
+  let seed = nb.stored("seed") || "";
+  const input = h("input.in.mono.grow", { id: "nb-p-seed", inputmode: "numeric", autocomplete: "off", placeholder: t("random"), maxlength: 19, "aria-label": t("param.seed"), title: t("param.seed.help"),
+    oninput: () => { set(input.value); } });
+  function set(value) { seed = String(value).trim(); w.props.value = seed; nb.store("seed", seed || null); if (input.value.trim() !== seed) input.value = seed; reuse.disabled = !used(); }
+  const used = () => nb.state.seed_used;
+  const reuse = h("button.btn", { type: "button", title: t("reuse_help"), onclick: () => { if (used()) set(used()); } }, t("reuse"));
+  fill(w.element, h("div.pm.seed", {}, h("label", { for: "nb-p-seed" }, t("param.seed")), h("div.row.tight", {}, input,
+    h("button.btn.sq", { type: "button", "aria-label": t("random_seed"), title: t("random_seed"), onclick: () => set("") }, icon("dice", true)), reuse)));
+  w.watch("value", () => { const next = w.props.value === null || w.props.value === undefined ? "" : String(w.props.value); if (next !== seed) set(next); });
+  nb.on("stage", () => { reuse.disabled = !used(); });
+  nb.on("random-seed", () => set(""));
+  set(seed);
+});
+
+/* LoRA: add-on models from the folder, each with a weight. */
+nb.define("loras", function (w) {
+  "use strict";
+  const { h, fill, icon, iconButton, t } = nb;
+  let v = w.props.value || { names: [], uses: [] };
+  v.uses = nb.stored("loras") || v.uses || [];
+  const publish = () => { w.props.value = { ...v, uses: v.uses.map((u) => ({ ...u })) }; nb.store("loras", v.uses.length ? v.uses : null); };
+  function draw() {
+    const free = v.names.filter((n) => !v.uses.some((u) => u.name === n));
+    const rows = v.uses.map((u, i) => {
+      const gone = !v.names.includes(u.name);
+      const number = h("input.in", { type: "number", min: -4, max: 4, step: 0.05, value: u.weight, "aria-label": t("weight_of", { name: u.name }), onchange: () => { u.weight = +number.value; slider.value = u.weight; publish(); } });
+      const slider = h("input", { type: "range", min: -1, max: 2, step: 0.05, value: u.weight, "aria-label": t("weight_of", { name: u.name }), oninput: () => { u.weight = +slider.value; number.value = u.weight; publish(); } });
+      return h("div.lora" + (gone ? ".gone" : ""), {}, h("span.ln", { title: u.name }, u.name), iconButton("close", t("remove"), () => { v.uses.splice(i, 1); publish(); draw(); }, { small: true }), gone ? h("small", {}, t("lora_gone")) : slider, number);
+    });
+    const choice = h("select.in", { "aria-label": t("add_lora"), onchange: () => { if (choice.value) { v.uses.push({ name: choice.value, weight: 1 }); publish(); draw(); } } },
+      h("option", { value: "" }, t("add_lora")), free.map((n) => h("option", { value: n }, n)));
+    fill(w.element, rows, v.names.length ? choice : h("p.cap", {}, t("no_loras")), h("div", { id: "nb-p-loras" }));
+    nb.emit("fold", { id: "nb-fold-lora", text: v.uses.length ? String(v.uses.length) : t("none") });
+  }
+  w.watch("value", () => { const next = w.props.value || {}; v = { names: next.names || v.names, uses: next.force ? next.uses || [] : v.uses }; publish(); draw(); });
+  publish();
+  draw();
+});
+
+/* Queue: running first, then waiting in order. Drag or arrow keys reorder; the cross takes a job out. */
+nb.define("queue", function (w) {
+  "use strict";
+  const { h, fill, icon, iconButton, t, emit } = nb;
+  let dragged = null;
+  const send = async (message) => { await w.server.control(message); emit("ask"); };
+  function row(job, position) {
+    const grip = h("button.grip", { type: "button", draggable: "true", "aria-label": t("move_job", { n: position + 1 }), title: t("drag_to_move") }, icon("grip", true));
+    grip.addEventListener("keydown", (event) => {
+      const to = { ArrowUp: position - 1, ArrowDown: position + 1 }[event.key];
+      if (to !== undefined && to >= 0) { event.preventDefault(); send({ job: job.id, action: "move", position: to }); }
+    });
+    grip.addEventListener("dragstart", (event) => { dragged = job.id; event.dataTransfer.effectAllowed = "move"; event.dataTransfer.setData("text/newbie-job", job.id); });
+    const node = h("div.qr", { role: "listitem" }, grip, dots(job), h("span.ttl", {}, job.title, h("small", {}, job.detail)),
+      h("span.sec", {}, job.wait !== null && job.wait !== undefined ? t("in_time", { time: nb.clock(job.wait) }) : ""), iconButton("close", t("remove_from_queue"), () => send({ job: job.id, action: "cancel" }), { small: true }));
+    node.addEventListener("dragover", (event) => { if (dragged) { event.preventDefault(); node.classList.add("over"); } });
+    node.addEventListener("dragleave", () => node.classList.remove("over"));
+    node.addEventListener("drop", (event) => { event.preventDefault(); event.stopPropagation(); if (dragged && dragged !== job.id) send({ job: dragged, action: "move", position }); dragged = null; });
+    return node;
+  }
+  const dots = (job) => h("span.dots", { "aria-hidden": "true" }, Array.from({ length: Math.min(6, job.characters || 0) }, (_, i) => h("span.dot.k" + (i + 1))));
+  let last = "";
+  function draw() {
+    const jobs = nb.state.jobs || [], waiting = jobs.filter((j) => j.state === "queued"), now = JSON.stringify(waiting);
+    if (now === last && w.element.firstChild) return;
+    if (w.element.contains(document.activeElement) && dragged) return;
+    last = now;
+    const end = waiting.length ? waiting[waiting.length - 1] : null;
+    fill(w.element, h("div.sechd", {}, h("h2", {}, t("queue"), waiting.length ? h("span.mut", {}, " " + t("n_waiting", { n: waiting.length })) : null),
+      waiting.length ? h("button.link", { type: "button", onclick: async () => { for (const j of waiting) await w.server.control({ job: j.id, action: "cancel" }); emit("ask"); } }, t("clear")) : h("span.cap", {}, t("empty"))),
+      waiting.length ? h("div.card.qs", { role: "list", "aria-label": t("queue") }, waiting.map(row)) : h("div.card.hollow", {}, t("queue_help")),
+      end && end.wait !== null && end.wait !== undefined && end.seconds ? h("p.cap.after", {}, t("all_done_in", { time: nb.clock(end.wait + end.seconds) })) : null);
+  }
+  nb.on("pulse", draw);
+  draw();
+});

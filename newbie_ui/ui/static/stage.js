@@ -1,0 +1,175 @@
+/* The middle: the picture in a box whose shape is known from the first paint, its tools beside it, and one slot of fixed
+   height below it that is stats, progress or loading. Then the recent pictures. Nothing here ever moves anything else. */
+nb.define("stage", function (w) {
+  "use strict";
+  const { h, fill, icon, iconButton, t, emit } = nb;
+  let v = w.props.value || {}, recent = v.recent || [], favourite = false;
+
+  const image = h("img", { alt: "", decoding: "async" }), badge = h("span.pv"), progress = h("i"), bar = h("div.pb", { hidden: true }, progress);
+  const empty = h("div.emp"), box = h("div.pic", {}, image, empty, badge, bar);
+  const tools = h("div.tools", { role: "toolbar", "aria-label": t("picture_tools"), "aria-orientation": "vertical" });
+  const slot = h("section.card.slot", { "aria-label": t("what_it_cost") }), strip = h("div.strip", { role: "group", "aria-label": t("recent_pictures") });
+  fill(w.element, h("div.stage", {}, box, tools), slot, strip);
+
+  /* ---- the picture ---- */
+  function drawPicture() {
+    const [width, height] = v.size || sizeWanted();
+    box.style.setProperty("--ar", width + " / " + height);
+    box.style.setProperty("--arn", String(width / height));
+    const source = v.preview || (v.picture ? nb.picture(v.picture) : "");
+    if (source) {
+      if (image.getAttribute("src") !== source) image.setAttribute("src", source);
+    } else image.removeAttribute("src");
+    image.hidden = !source;
+    image.alt = v.preview ? t("preview_alt") : v.alt || "";
+    empty.hidden = Boolean(source) || v.state === "running" || v.state === "queued";
+    box.classList.toggle("blank", !source);
+    badge.hidden = !v.preview;
+    badge.textContent = v.preview ? (v.pictures > 1 ? t("preview_of", { step: v.step, k: v.index + 1, n: v.pictures }) : t("preview_step", { step: v.step })) : "";
+    bar.hidden = v.state !== "running";
+    progress.style.width = 100 * (v.fraction || 0) + "%";
+    if (!empty.hidden) drawEmpty();
+  }
+  function sizeWanted() { const s = nb.state.size; return s ? [s.width, s.height] : v.default_size || [1, 1]; }
+  function drawEmpty() {
+    const view = nb.state.view, count = view ? view.characters.filter((c, i) => !(nb.state.muted || []).includes(i)).length : 0;
+    fill(empty, h("div.dots", {}, Array.from({ length: count }, (_, i) => h("span.dot.big.k" + (i + 1), {}, String(i + 1)))),
+      h("b", {}, count > 1 ? t("ready_many", { n: count }) : count ? t("ready_one") : t("ready_none")), h("p", {}, t("press_generate")),
+      h("div.row", {}, h("button.btn", { type: "button", onclick: () => emit("example") }, t("load_example")),
+        h("button.btn", { type: "button", onclick: () => emit("open-file") }, t("open_picture"))));
+  }
+
+  /* ---- tools ---- */
+  function drawTools() {
+    const none = !v.picture || Boolean(v.preview), button = (name, label, run, options) => iconButton(name, label, run, { disabled: none, ...options });
+    fill(tools,
+      button("star", favourite ? t("unfavourite") : t("favourite"), async () => { favourite = await w.server.favourite({ id: v.picture, on: !favourite }); drawTools(); }, { pressed: favourite, class: favourite ? "on" : "" }),
+      button("compare", t("compare_with_last"), () => compare(), { disabled: none || recent.length < 2 }),
+      button("full", t("full_screen"), () => nb.viewer.open(v.picture, recent)), h("hr"),
+      button("download", t("download_png"), () => { const a = h("a", { href: nb.picture(v.picture), download: v.picture + ".png" }); document.body.append(a); a.click(); a.remove(); }),
+      button("copy", t("copy_recipe"), (event) => copyMenu(event.currentTarget), { popup: "menu" }),
+      button("link", t("share_link"), async () => nb.copy(location.origin + location.pathname + "?r=" + await w.server.share({ id: v.picture }), t("link_copied"))), h("hr"),
+      button("undo", t("restore_to_form"), () => w.trigger("restore", { id: v.picture })),
+      button("dice", t("new_seed"), () => { emit("random-seed"); emit("generate"); }), h("hr"),
+      button("trash", t("delete"), () => remove()));
+  }
+  function copyMenu(anchor) {
+    const kinds = [["parameters", t("copy_parameters")], ["prompt", t("copy_xml")], ["seed", t("copy_seed")], ["python", t("copy_python")]];
+    nb.menu(anchor, kinds.map(([kind, label]) => ({ label, run: async () => nb.copy(await w.server.recipe({ id: v.picture, kind })) })), t("copy_recipe"));
+  }
+  async function remove() {
+    const gone = v.picture, at = recent.indexOf(gone);
+    await w.server.remove({ id: gone });
+    recent = recent.filter((id) => id !== gone);
+    drawStrip();
+    pick(recent[Math.min(at, recent.length - 1)] || null);
+    nb.say(t("deleted"), { label: t("undo"), run: async () => { await w.server.undelete({ id: gone }); recent.splice(Math.max(0, at), 0, gone); drawStrip(); pick(gone); } });
+  }
+  function compare() {
+    const at = recent.indexOf(v.picture), other = recent[at + 1] || recent[at - 1];
+    if (other) nb.viewer.compare(other, v.picture);
+  }
+
+  /* ---- the slot ---- */
+  const legend = (colour, label, value) => h("span", {}, h("span.sq", { style: { background: "var(--nb-" + colour + ")" } }), label, " ", h("b", {}, value));
+  const part = (colour, flex) => (flex > 0 ? h("i", { style: { flex, background: "var(--nb-" + colour + ")" } }) : null);
+  const fine = (s) => (s < 0.005 ? "0.00" : s < 100 ? s.toFixed(2) : s.toFixed(0));
+
+  function drawStats(s) {
+    const stages = [["encode", s.encode, "t3"], ["denoise", s.denoise, "t1"], ["decode", s.decode, "t4"]];
+    const memory = s.allocated !== null ? [["allocated", s.allocated, "t1"], ["reserved", s.reserved, "t2"]] : [["resident", s.resident, "t1"]];
+    const device = s.device || 1, used = memory.filter((m) => m[1]);
+    const whole = Math.max(...stages.map((x) => x[1]), 0.001) / 60;
+    fill(slot, h("div.up", {},
+      h("div", {}, h("div.big", {}, s.total < 100 ? s.total.toFixed(2) : s.total.toFixed(0), " ", h("small", {}, "s")), h("div.cap", {}, t("s_per_step", { s: s.per_step.toFixed(3) }))),
+      h("div", {}, h("div.tl", { role: "img", "aria-label": stages.map((x) => t(x[0]) + " " + fine(x[1]) + " s").join(", ") }, stages.map((x) => part(x[2], Math.max(x[1], whole)))),
+        h("div.lab", {}, stages.map((x) => legend(x[2], t(x[0]), fine(x[1]))))),
+      h("div.mem", {}, h("div.tl", { role: "img", "aria-label": used.map((m) => t(m[0]) + " " + nb.gb(m[1]) + " GB").join(", ") },
+        used.map((m, i) => part(m[2], i ? Math.max(0, m[1] - used[0][1]) : m[1])), h("i", { style: { flex: Math.max(0, device - (used.length ? used[used.length - 1][1] : 0)) } })),
+        h("div.lab", {}, used.map((m, i) => legend(m[2], t(m[0]), nb.gb(m[1]) + (i === used.length - 1 ? " GB" : "")))))),
+    h("div.facts", {}, s.facts.map((f) => h("div", { title: f.value }, h("span", {}, t("fact_" + f.key) === "fact_" + f.key ? f.key : t("fact_" + f.key)), h("b" + (f.warn ? ".wrn" : ""), {}, f.value)))));
+  }
+
+  function drawProgress() {
+    const p = v.progress || {}, percent = Math.round(100 * (v.fraction || 0));
+    const big = v.state === "queued" ? h("div.big", {}, String(v.ahead), " ", h("small", {}, t("ahead"))) : h("div.big", {}, String(percent), " ", h("small", {}, "%"));
+    const words = v.state === "queued" ? t("waiting") : v.step ? t("step_of", { step: v.step, total: v.steps }) : t("encoding");
+    const stages = [legend("t3", t("encode"), p.cached ? t("cached", { s: fine(p.encode || 0) }) : p.encode === null || p.encode === undefined ? "…" : fine(p.encode)),
+      legend("t1", t("denoise"), fine(p.denoise || 0)), v.pictures > 1 ? legend("t4", t("picture"), t("k_of_n", { k: v.index + 1, n: v.pictures })) : null];
+    const act = (action) => async () => { await w.server.control({ job: v.job, action }); emit("ask"); };
+    fill(slot, h("div.up.run", {},
+      h("div", {}, big, h("div.cap", {}, words)),
+      h("div", {}, h("div.tl", { role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": percent, "aria-label": words },
+        h("i", { style: { width: percent + "%", background: "var(--nb-t1)" } })), h("div.lab", {}, stages)),
+      h("div.eta", {}, v.eta !== null && v.eta !== undefined ? [h("div.big", {}, nb.clock(v.eta), " ", h("small", {}, t("left"))), p.per_step ? h("div.cap", {}, t("s_per_step", { s: p.per_step.toFixed(3) })) : null] : null)),
+    h("div.runbtns", {},
+      h("button.btn.stop", { type: "button", onclick: act("cancel"), "aria-keyshortcuts": "Escape" }, icon("stop", true), t("stop_now"), h("span.kbd", {}, "Esc")),
+      v.pictures > 1 || nb.state.jobs.length > 1 ? h("button.btn", { type: "button", onclick: act("skip") }, icon("skip", true), t("skip_this")) : null,
+      v.pictures > 1 ? h("button.btn", { type: "button", onclick: act("finish") }, icon("flag", true), t("finish_this")) : null,
+      h("span.grow"), "Notification" in window ? h("button.btn.ghost", { type: "button", "aria-pressed": String(Boolean(nb.stored("notify"))), onclick: askNotify }, icon("bell", true), nb.stored("notify") ? t("will_notify") : t("notify_me")) : null));
+  }
+  function drawLoading(pulse) {
+    fill(slot, h("div.load", {}, h("div.row", {}, h("b", {}, pulse.message || t("engine_" + pulse.state)), h("span.grow"), h("span.mut", {}, pulse.fraction ? Math.round(100 * pulse.fraction) + " %" : "")),
+      h("div.tl" + (pulse.fraction ? "" : ".wait"), {}, h("i", { style: { width: pulse.fraction ? 100 * pulse.fraction + "%" : "30%", background: "var(--nb-t1)" } })),
+      h("div.cap", {}, pulse.state === "failed" ? t("engine_failed_help") : t("generate_queues_already"))));
+  }
+  function drawFailure() {
+    fill(slot, h("div.fail", { role: "alert" }, icon("warn"), h("div", {}, h("b", {}, v.error.title || t("not_made")), h("p", {}, v.error.message),
+      v.error.reference ? h("p.cap", {}, t("log_reference", { id: v.error.reference })) : null)));
+  }
+  let slotState = "";
+  function drawSlot() {
+    const pulse = nb.state.pulse || {}, loading = ["new", "opening", "failed"].includes(pulse.state);
+    if (v.state === "running" || v.state === "queued" && !loading) drawProgress();
+    else if (loading) drawLoading(pulse);
+    else if (v.error) drawFailure();
+    else if (v.stats) drawStats(v.stats);
+    else fill(slot, h("div.load", {}, h("b", {}, t("no_picture_yet")), h("div.cap", {}, t("no_picture_help"))));
+    slotState = v.state;
+  }
+
+  /* ---- recent ---- */
+  function drawStrip() {
+    fill(strip, recent.slice(0, 40).map((id) => h("button" + (id === v.picture ? ".on" : ""), { type: "button", "aria-label": t("show_picture"), "aria-pressed": String(id === v.picture), onclick: () => pick(id) },
+      h("img", { src: nb.thumb(id), alt: "", loading: "lazy", draggable: "true" }))));
+    strip.hidden = !recent.length;
+  }
+  function pick(id) {
+    if (!id) { v = { ...v, picture: null, stats: null, state: "empty" }; draw(); return; }
+    w.trigger("pick", { id });
+  }
+
+  /* ---- notification ---- */
+  function askNotify() {
+    if (nb.stored("notify")) { nb.store("notify", null); drawSlot(); return; }
+    Notification.requestPermission().then((answer) => { nb.store("notify", answer === "granted" ? true : null); if (answer !== "granted") nb.say(t("notify_denied")); drawSlot(); });
+  }
+  function notify() {
+    if (!document.hidden || !nb.stored("notify") || !("Notification" in window) || Notification.permission !== "granted") return;
+    new Notification(t("picture_done"), { body: v.stats ? nb.seconds(v.stats.total) : "", tag: "newbie_ui", icon: v.picture ? nb.thumb(v.picture) : undefined });
+  }
+
+  function draw() { drawPicture(); drawTools(); drawSlot(); }
+  w.watch("value", () => {
+    const before = v;
+    v = w.props.value || {};
+    favourite = Boolean(v.favourite);
+    if (v.recent) recent = v.recent;
+    nb.state.following = Boolean(v.following);
+    nb.state.shown = v.picture;
+    nb.state.seed_used = v.seed;
+    if (v.picture && !recent.includes(v.picture)) recent = [v.picture, ...recent];
+    draw();
+    drawStrip();
+    if (v.finished && before.job === v.job && !before.finished) { notify(); emit("picture-done", v); }
+    emit("stage", v);
+  });
+  nb.on("composed", () => { if (!empty.hidden) drawEmpty(); });
+  nb.on("size", () => { if (!v.picture && !v.preview) drawPicture(); });
+  nb.on("pulse", () => { if (v.state !== "running") drawSlot(); });
+  nb.on("stop", () => { if (v.job && (v.state === "running" || v.state === "queued")) w.server.control({ job: v.job, action: "cancel" }).then(() => emit("ask")); });
+  nb.on("pick", pick);
+  draw();
+  drawStrip();
+  emit("stage", v);
+});

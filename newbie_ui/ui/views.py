@@ -1,0 +1,181 @@
+"""What our widgets show, as plain data made from engine and gallery objects. No Gradio, no HTML.
+
+Everything here is text, numbers, lists and dicts: a widget turns text into text nodes, so nothing in it can act.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+from newbie_ui.engine.base import EngineState, EngineStatus, JobInfo, PresetChoice
+from newbie_ui.prompt.xml import parse
+from newbie_ui.request import GenerateResult, Memory
+from newbie_ui.ui.board import JobView
+
+Value = dict[str, Any]
+FACTS = ("attention", "compile", "embedding_cache", "device", "offload", "quantize", "notes")
+
+
+def pulse(status: EngineStatus) -> Value:
+    """For the header, the queue list and the slot: how things stand now."""
+    model, device, memory = status.model, status.device, status.memory
+    jobs = [queue_row(job) for job in status.jobs if job.state in ("queued", "running")]
+    return {
+        "state": status.state.value,
+        "message": status.message,
+        "fraction": _fraction(status),
+        "device": device.name if device else "",
+        "used_gb": used_gb(memory),
+        "total_gb": memory.device_gb or (device.total_gb if device else None),
+        "model": model.name if model else "",
+        "model_key": f"{model.name} {model.hash}" if model else "",
+        "licence": model.licence if model else "",
+        "demo": bool(model and model.demo),
+        "compile": status.compile,
+        "jobs": jobs,
+    }
+
+
+def _fraction(status: EngineStatus) -> float | None:
+    if status.state is not EngineState.OPENING:
+        return None
+    try:
+        return min(1.0, max(0.0, float(status.facts["loading"])))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def used_gb(memory: Memory) -> float | None:
+    """The figure that stands for "in use": the card's reserved memory, or the process's resident set."""
+    return next((x for x in (memory.reserved_gb, memory.allocated_gb, memory.resident_gb) if x is not None), None)
+
+
+def queue_row(job: JobInfo) -> Value:
+    """One line of the queue list."""
+    characters = parse(job.request.prompt).prompt.characters
+    names = [c.name or str(number) for number, c in enumerate(characters, 1)]
+    request = job.request
+    detail = [
+        request.preset if request.preset != "auto" else "",
+        f"seed {request.seed}" if request.seed is not None else "",
+    ]
+    if request.images > 1:
+        detail.append(f"× {request.images}")
+    if request.width and request.height:
+        detail.append(f"{request.width} × {request.height}")
+    return {
+        "id": job.id,
+        "state": job.state,
+        "title": ", ".join(names)[:80] or request.prompt.strip()[:80] or "–",
+        "detail": ", ".join(part for part in detail if part),
+        "characters": len(characters),
+        "wait": job.wait_s,
+        "seconds": None,
+    }
+
+
+def preset_list(choices: Sequence[PresetChoice], status: EngineStatus, selected: str | None = None) -> Value:
+    """For the preset list: what each costs here, and why one cannot be used."""
+    rows = [
+        {
+            "name": c.name,
+            "label": c.label,
+            "summary": c.summary,
+            "fits": c.fits,
+            "recommended": c.recommended,
+            "reason": c.reason,
+            "seconds": c.median_s,
+            "gb": c.peak_gb,
+            "measured": c.measured,
+        }
+        for c in choices
+    ]
+    value: Value = {"choices": rows, "device_gb": status.device.total_gb if status.device else None}
+    return {**value, "selected": selected, "force": True} if selected else value
+
+
+def stats(result: GenerateResult) -> Value:
+    """For the stats card: what this picture cost."""
+    timings, memory, facts = result.timings, result.memory, result.facts
+    rows = [{"key": "preset", "value": facts.get("preset_label") or result.resolved.preset}]
+    rows += [
+        {"key": key, "value": facts[key], "warn": key == "compile" and facts[key] == "cold"}
+        for key in FACTS
+        if facts.get(key)
+    ]
+    rows.append({"key": "waited", "value": f"{timings.queue_s:.1f} s"})
+    return {
+        "total": timings.total_s - timings.queue_s if timings.total_s >= timings.queue_s else timings.total_s,
+        "per_step": timings.s_per_step,
+        "encode": timings.encode_s,
+        "denoise": timings.denoise_s,
+        "decode": timings.decode_s,
+        "allocated": memory.allocated_gb,
+        "reserved": memory.reserved_gb,
+        "resident": memory.resident_gb,
+        "device": memory.device_gb,
+        "facts": rows,
+    }
+
+
+def finished(result: GenerateResult, **more: Any) -> Value:
+    """For the middle column: this picture with its cost."""
+    resolved = result.resolved
+    names = [c.name or str(number) for number, c in enumerate(parse(resolved.request.prompt).prompt.characters, 1)]
+    return {
+        "state": "done",
+        "picture": result.id,
+        "size": [resolved.width, resolved.height],
+        "stats": stats(result),
+        "seed": str(resolved.seed),
+        "alt": ", ".join(names),
+        **more,
+    }
+
+
+def stage(view: JobView, default_size: Sequence[int]) -> Value:
+    """For the middle column while a job is under way, and when it has ended."""
+    base: Value = {"job": view.job, "following": not view.ended, "finished": view.ended, "size": list(default_size)}
+    if view.ended:
+        return {**base, **_ended(view)}
+    step, encoded = view.step, view.encoded
+    index = step.picture if step else len(view.results)
+    pictures = step.pictures if step else 1
+    fraction = (index + step.index / max(1, step.total)) / pictures if step else 0.0
+    last = view.results[-1] if view.results and not view.preview else None
+    return {
+        **base,
+        "state": "queued" if view.state == "queued" else "running",
+        "picture": last.id if last else None,
+        "preview": data_url(view.preview) if view.preview else "",
+        "ahead": view.ahead,
+        "fraction": fraction,
+        "step": step.index if step else 0,
+        "steps": step.total if step else 0,
+        "index": index,
+        "pictures": pictures,
+        "eta": step.eta_s if step else view.wait_s,
+        "message": view.message,
+        "progress": {
+            "encode": encoded.seconds if encoded else None,
+            "cached": bool(encoded and encoded.cached),
+            "denoise": view.denoise_s,
+            "per_step": view.denoise_s / step.index if step and step.index else None,
+        },
+        "warning": encoded.warning if encoded else "",
+    }
+
+
+def _ended(view: JobView) -> Value:
+    shown = finished(view.results[-1]) if view.results else {"picture": None, "state": view.state}
+    if view.failure is not None:
+        failure = view.failure
+        shown["error"] = {"message": failure.message, "field": failure.field, "reference": failure.reference}
+        shown["state"] = "failed"
+    return shown
+
+
+def data_url(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

@@ -1,0 +1,48 @@
+"""The page's words in every language: `i18n/<language>.json`, with English complete and the rest falling back to it.
+
+Names and helps of the parameters come from `PARAMETERS`, so that they are written once. Gradio's own components get
+their words through `gr.I18n`; our widgets read the same table in the browser.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from newbie_ui.request import PARAMETERS
+
+FOLDER = Path(__file__).parent / "i18n"
+
+
+@lru_cache(maxsize=1)
+def words() -> dict[str, dict[str, str]]:
+    """{language: {key: text}}; English first."""
+    tables: dict[str, dict[str, str]] = {}
+    for path in sorted(FOLDER.glob("*.json")):  # en.json, en.gallery.json …: one table a language
+        tables.setdefault(path.name.split(".")[0], {}).update(json.loads(path.read_text("utf-8")))
+    english: dict[str, str] = {}
+    for p in PARAMETERS.values():
+        english[f"param.{p.name}"] = p.label
+        english[f"param.{p.name}.help"] = p.help
+        english.update({f"choice.{choice}": choice for choice in p.choices})
+    return {"en": {**english, **tables.pop("en")}, **tables}
+
+
+def i18n() -> gr.I18n:
+    return gr.I18n(**words())
+
+
+def word(key: str) -> Any:
+    """A word that Gradio translates in the browser."""
+    if key not in words()["en"]:
+        raise KeyError(f"i18n/en.json has no {key!r}")
+    return gr.I18n()(key)
+
+
+def script() -> str:
+    """The same table for our widgets."""
+    return "nb.state.words = " + json.dumps(words(), ensure_ascii=False).replace("</", "<\\/") + ";"
