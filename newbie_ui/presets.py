@@ -121,7 +121,9 @@ def rank(presets: Iterable[Preset], kind: str, total_gb: float, small_model: boo
         reason = _why_not(preset, kind, total_gb, small_model)
         rows.append(Fit(preset, fits=not reason, recommended=False, reason=reason))
     # Among those that fit, the one that asks for most memory is fastest; among the others the nearest comes first.
-    rows.sort(key=lambda row: (not row.fits, row.preset.device != kind, _order(row), row.preset.name))
+    rows.sort(
+        key=lambda row: (not row.fits, row.preset.device != kind, _order(row), not row.preset.auto, row.preset.name)
+    )
     best = next((row for row in rows if row.fits and row.preset.auto), None) or _least(rows, kind)
     return tuple(Fit(row.preset, row.fits, row is best, row.reason) for row in rows)
 

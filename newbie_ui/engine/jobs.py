@@ -228,10 +228,10 @@ class JobBoard:
             self._last_turns = {c: t for c, t in self._last_turns.items() if c in active or t >= self._turn}
             self._announce_places()
 
-    def emit_to_waiting(self, make: Callable[[str], Event]) -> None:
-        """Send the same news, made for each job id, to every waiting job."""
+    def tell_all(self, make: Callable[[str], Event]) -> None:
+        """Send the same news, made for each job id, to every job that runs or waits."""
         with self._lock:
-            for job in self._waiting:
+            for job in (*([self._running] if self._running else []), *self._waiting):
                 self.emit(job, make(job.id))
 
     def end_waiting(self, make: Callable[[str], Event]) -> None:

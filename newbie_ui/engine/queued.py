@@ -247,6 +247,8 @@ class QueuedEngine(ABC):
             ending = self._run(job)
         except UserError as error:
             ending = Failed(job.id, message=str(error), field=getattr(error, "field", None))
+        except _Closing:
+            ending = Cancelled(job.id, pictures=job.pictures_done)
         except DeviceLost:
             reference = self._log_failure(job)
             ending = Failed(job.id, message="The device stopped working. Restart the program.", reference=reference)
@@ -289,7 +291,7 @@ class QueuedEngine(ABC):
             ) from error
 
     def _loading(self, message: str, fraction: float | None = None) -> None:
-        """Tell the status and all waiting jobs what is being prepared; gives up loading when closing."""
+        """Tell the status and all jobs what is being prepared; gives up when the engine is closing."""
         if self._closing.is_set():
             raise _Closing
         now = time.monotonic()
@@ -300,7 +302,7 @@ class QueuedEngine(ABC):
         ):
             return
         self._message, self._loading_told = message, now
-        self._board.emit_to_waiting(lambda job_id: Loading(job_id, message=message, fraction=fraction))
+        self._board.tell_all(lambda job_id: Loading(job_id, message=message, fraction=fraction))
 
     def _fail(self, message: str) -> None:
         self._message = message

@@ -1,0 +1,170 @@
+"""The pipeline as a plan wants it: weights read, 8-bit, placed, compiled, tiled, threads set.
+
+`use(plan)` applies the difference between the present plan and another; weights are read again only where the plan
+asks for others (number format, 8 bit). Everything is applied from outside the pipeline and can be taken back. Used by
+the engine's worker thread only; does not know jobs or requests.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable
+
+import psutil
+import torch
+from diffusers import FirstBlockCacheConfig
+
+from newbie_ui.engine import attention, compile, quantize
+from newbie_ui.engine.measure import len_cores
+from newbie_ui.engine.placement import Placement
+from newbie_ui.engine.plan import Plan
+from newbie_ui.model.fit import CAPTION_BUCKETS
+from newbie_ui.model.pipeline import NewbiePipeline
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, "float | None"], None]
+Load = Callable[[torch.dtype, Progress], NewbiePipeline]
+
+PARTS = ("text_encoder", "clip_model", "transformer", "vae")
+TILE = 512  # pixels: a tile of the VAE, large enough for its normalisation to see context
+TILE_OVERLAP = 0.25
+
+
+class Rig:
+    """Owns the pipeline. `load` reads it to the processor in a number format."""
+
+    def __init__(self, load: Load, device: torch.device, progress: Progress):
+        self._load, self.device, self._progress = load, device, progress
+        self.pipe: NewbiePipeline | None = None
+        self.plan: Plan | None = None
+        self.placement: Placement | None = None
+        self.compiled = compile.CompileState()
+        self.attention = "native"
+
+    def use(self, plan: Plan) -> None:
+        """Make the pipeline what the plan says."""
+        if plan == self.plan:
+            return
+        before, self.plan = self.plan, None  # a failure half-way leaves no plan that claims to be applied
+        if self.pipe is None or before is None or before.weights != plan.weights:
+            self._read(plan)
+            before = None
+        self._threads(plan)
+        self._compile(before, plan)
+        if before is None or before.offload != plan.offload:
+            self._place(plan)
+        self._cache_steps(before, plan)
+        if plan.attention != "auto":
+            self.use_attention(plan.attention)
+        self.plan = plan
+
+    def use_attention(self, name: str) -> None:
+        """Change the attention kernel; compiled blocks notice and build another graph."""
+        attention.use(self.pipe.transformer, name)
+        self.attention = name
+
+    def tune_attention(self, tokens: int) -> None:
+        """With "auto": measure the kernels for this length and take the fastest."""
+        if self.plan.attention == "auto":
+            config, transformer = self.pipe.transformer.config, self.pipe.transformer
+            head_dim = config.dim // config.n_heads
+            self.use_attention(attention.fastest(self.device, transformer.dtype, config.n_heads, head_dim, tokens))
+
+    def tile(self, pixels: int) -> bool:
+        """Switch tiled decoding for a picture of this many pixels; returns whether it is on."""
+        vae, tiled = self.pipe.vae, self.plan.tiling == "on"
+        if self.plan.tiling == "auto":
+            tiled = self._free_bytes() < decode_bytes(pixels, vae)
+        if tiled:
+            vae.enable_tiling()
+            vae.tile_sample_min_size, vae.tile_latent_min_size = TILE, TILE // 8
+            vae.tile_overlap_factor = TILE_OVERLAP
+        else:
+            vae.disable_tiling()
+        return tiled
+
+    def close(self) -> None:
+        """Let go of everything."""
+        if self.placement is not None:
+            self.placement.release()
+        self.pipe = self.plan = self.placement = None
+        self.free()
+
+    def free(self) -> None:
+        """Give unused memory back to the device."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    # ---- one setting each --------------------------------------------------------------------------------------
+
+    def _read(self, plan: Plan) -> None:
+        if self.pipe is not None:
+            log.info("reading the weights again for preset %s", plan.preset)
+            self.close()
+        pipe = self._load(getattr(torch, plan.dtype), self._progress)
+        pipe.set_progress_bar_config(disable=True)
+        if plan.quantize != "off":
+            self._progress(f"Converting the transformer to {plan.quantize}", None)
+            quantize.quantize_transformer(pipe.transformer, plan.quantize, self.device)
+        if plan.quantize_text != "off":
+            self._progress("Converting the text encoder to 8 bit", None)
+            quantize.quantize_text_encoder(pipe.text_encoder, self.device)
+        self.pipe = pipe
+
+    def _place(self, plan: Plan) -> None:
+        self._progress("Moving the model to its place", None)
+        if self.placement is None:
+            parts = {name: getattr(self.pipe, name) for name in PARTS}
+            self.placement = Placement(parts, self.device, plan.offload)
+        else:
+            self.placement.move_to(plan.offload)
+        self.free()
+
+    def _compile(self, before: Plan | None, plan: Plan) -> None:
+        if before is not None and _compile_settings(before) == _compile_settings(plan):
+            return
+        compile.undo(self.pipe.transformer)
+        compile.undo(self.pipe.vae)
+        if plan.compile == "block":
+            compile.compile_blocks(self.pipe.transformer, plan.compile_mode, fullgraph=plan.step_cache == 0)
+        if plan.compile_vae:
+            compile.compile_decoder(self.pipe.vae)
+        self.compiled.reset(plan.compile != "off")
+        self.pipe.caption_buckets = CAPTION_BUCKETS if plan.compile != "off" else None
+
+    def _cache_steps(self, before: Plan | None, plan: Plan) -> None:
+        transformer = self.pipe.transformer
+        if plan.step_cache == (before.step_cache if before else 0.0):
+            return
+        if transformer.is_cache_enabled:
+            transformer.disable_cache()
+        if plan.step_cache:
+            transformer.enable_cache(FirstBlockCacheConfig(threshold=plan.step_cache))
+
+    def _threads(self, plan: Plan) -> None:
+        torch.set_num_threads(plan.threads or len_cores())
+        if self.device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = plan.tf32
+
+    def _free_bytes(self) -> float:
+        if self.device.type == "cuda":
+            unused = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            return torch.cuda.mem_get_info(self.device)[0] + unused
+        return psutil.virtual_memory().available
+
+
+def decode_bytes(pixels: int, vae: torch.nn.Module) -> float:
+    """Roughly what decoding a whole picture takes beyond the weights.
+
+    2.4 GiB were measured for the FLUX VAE (128 channels at full size, bf16) at 1024×1024; it grows with pixels,
+    channels and bytes a number.
+    """
+    width = vae.config.block_out_channels[0] / 128
+    return 2.4 * 2**30 * (pixels / 1024**2) * width * (vae.dtype.itemsize / 2)
+
+
+def _compile_settings(plan: Plan) -> tuple[object, ...]:
+    return (plan.compile == "block", plan.compile_vae, plan.compile_mode, plan.step_cache > 0)

@@ -1,0 +1,149 @@
+"""Encode, denoise, decode: the three stages of a batch on a rig.
+
+Promises: a text is always encoded alone, so that its numbers do not depend on what it is encoded with or on the
+cache; encodings are kept by everything they depend on. Does not know jobs, events or the memory ladder.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+from torch import Tensor
+
+from newbie_ui.engine.embeddings import EmbeddingCache, Encoding
+from newbie_ui.engine.rig import Rig
+from newbie_ui.errors import RequestError
+from newbie_ui.model.denoise import DenoiseStep
+from newbie_ui.model.fit import CAPTION_BUCKETS, NEGATIVE_SYSTEM_PROMPT, bucket_for
+from newbie_ui.model.pipeline import make_generators
+from newbie_ui.model.schedule import Schedule, make_schedule
+from newbie_ui.model.text import Conditioning
+from newbie_ui.request import SIZE_MULTIPLE, ResolvedRequest
+
+PREVIEW_PIXELS = 384  # longer side of a preview
+PREVIEW_QUALITY = 75
+
+
+@dataclass(frozen=True)
+class EncodedRow:
+    """The texts of one picture. `negative` is None where guidance is off."""
+
+    positive: Encoding
+    negative: Encoding | None
+    cached: bool  # nothing had to be computed
+
+
+class Stages:
+    """Used by the engine's worker thread; `lock` is held while a tokenizer is used."""
+
+    def __init__(self, rig: Rig, cache: EmbeddingCache, lock: threading.Lock):
+        self._rig, self._cache, self._lock = rig, cache, lock
+
+    # ---- encode ------------------------------------------------------------------------------------------------
+
+    def encode(self, rows: Sequence[ResolvedRequest]) -> list[EncodedRow]:
+        """The texts of these pictures, from the cache where it has them."""
+        return [self._encode_row(row) for row in rows]
+
+    def _encode_row(self, row: ResolvedRequest) -> EncodedRow:
+        before = self._cache.misses
+        positive = self._encoding(prompt_of(row), row.system_prompt, row)
+        negative = None
+        if row.guidance_scale != 1:
+            system = NEGATIVE_SYSTEM_PROMPT if row.system_prompt else ""
+            negative = self._encoding(negative_of(row), system, row)
+        return EncodedRow(positive, negative, cached=self._cache.misses == before)
+
+    def _encoding(self, text: str, system_prompt: str, row: ResolvedRequest) -> Encoding:
+        plan = self._rig.plan
+        key = (row.model_hash, plan.dtype, plan.quantize_text, text, system_prompt, row.request.fit)
+        if (known := self._cache.get(key)) is not None:
+            return known
+        pipe = self._rig.pipe
+        with self._rig.placement.stage("encode"), self._lock:
+            fitted = pipe.text_encoders.fit([text], system_prompt, on_excess=row.request.fit)[0]
+            conditioning = pipe.encode([fitted], system_prompt).to("cpu")
+        size = sum(t.nbytes for t in (conditioning.features, conditioning.mask, conditioning.pooled) if t is not None)
+        encoding = Encoding(conditioning, fitted.tokens, fitted.warning, size)
+        self._cache.put(key, encoding)
+        return encoding
+
+    # ---- denoise -----------------------------------------------------------------------------------------------
+
+    def denoise(self, rows: Sequence[ResolvedRequest], texts: Sequence[EncodedRow]) -> Iterator[DenoiseStep]:
+        """Latents of these pictures, step by step, each from its own seed."""
+        first, request, plan, pipe = rows[0], rows[0].request, self._rig.plan, self._rig.pipe
+        positive = Conditioning.concatenate([text.positive.conditioning for text in texts])
+        negative = None
+        if texts[0].negative is not None:
+            negative = Conditioning.concatenate([text.negative.conditioning for text in texts])
+        generators = make_generators([row.seed for row in rows])
+        self._rig.tune_attention(image_tokens(first) + positive.features.shape[1])
+        with self._rig.placement.stage("denoise"):
+            yield from pipe.denoise(
+                positive,
+                negative,
+                pipe.prepare_latents(generators, first.height, first.width),
+                scheduler=schedule_of(first).scheduler(),
+                guidance_scale=first.guidance_scale,
+                guidance_renorm=request.guidance_renorm,
+                guidance_rescale=request.guidance_rescale,
+                guidance_start=request.guidance_start,
+                guidance_end=min(request.guidance_end, plan.guidance_end),
+                generators=generators,
+            )
+
+    def shape(self, rows: Sequence[ResolvedRequest], texts: Sequence[EncodedRow]) -> tuple:
+        """What a compiled graph depends on."""
+        lengths = [t.conditioning.features.shape[1] for text in texts for t in (text.positive, text.negative) if t]
+        row = rows[0]
+        return (row.width, row.height, len(rows), bucket_for(max(lengths), CAPTION_BUCKETS), row.guidance_scale != 1)
+
+    # ---- decode ------------------------------------------------------------------------------------------------
+
+    def decode(self, latents: Tensor, row: ResolvedRequest) -> tuple[Image.Image, bool]:
+        """The picture of latents (1, C, h, w), and whether it was decoded in tiles."""
+        with self._rig.placement.stage("decode"):
+            tiled = self._rig.tile(row.width * row.height)
+            return self._rig.pipe.decode(latents)[0], tiled
+
+    def preview(self, step: DenoiseStep) -> bytes:
+        """A small JPEG of the batch's first picture as it would end now."""
+        image = self._rig.pipe.preview(step.denoised[:1])
+        scale = PREVIEW_PIXELS / max(image.size)
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+        stream = io.BytesIO()
+        image.save(stream, "JPEG", quality=PREVIEW_QUALITY)
+        return stream.getvalue()
+
+
+def prompt_of(row: ResolvedRequest) -> str:
+    """What the encoders read: with wildcards filled in."""
+    return row.request.prompt if row.prompt is None else row.prompt
+
+
+def negative_of(row: ResolvedRequest) -> str:
+    return row.request.negative_prompt if row.negative_prompt is None else row.negative_prompt
+
+
+def image_tokens(row: ResolvedRequest) -> int:
+    return (row.width // SIZE_MULTIPLE) * (row.height // SIZE_MULTIPLE)
+
+
+def schedule_of(row: ResolvedRequest) -> Schedule:
+    """Raises RequestError for combinations that make no sense."""
+    return make_schedule(row.request.sampler, row.request.schedule, row.steps, row.shift)
+
+
+def check_size(row: ResolvedRequest, axes_lens: Sequence[int]) -> None:
+    """Refuse sizes that the model has no positions for."""
+    for field, side, limit in (("height", row.height, axes_lens[1]), ("width", row.width, axes_lens[2])):
+        if side // SIZE_MULTIPLE > limit:
+            raise RequestError(
+                field,
+                f"{field.capitalize()} {side} is more than this model can do. Use {limit * SIZE_MULTIPLE} at most.",
+            )
