@@ -161,9 +161,10 @@ def is_offloaded(module: nn.Module) -> bool:
 
 def compute_device(module: nn.Module) -> torch.device:
     """Where this module computes: not where its weights lie, if hooks move them."""
-    hooked = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
-    if hooked is not None:
-        return torch.device(hooked)
+    for part in module.modules() if hasattr(module, "_hf_hook") else ():
+        hooked = getattr(getattr(part, "_hf_hook", None), "execution_device", None)
+        if hooked is not None:
+            return torch.device(hooked)
     if _is_group_offload_enabled(module):
         return _get_group_onload_device(module)
     return next(module.parameters()).device
