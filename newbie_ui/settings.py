@@ -71,9 +71,11 @@ class Parser(argparse.ArgumentParser):
         raise SettingsError(f"{message[0].upper()}{message[1:]}. Run with --help to see what is possible.")
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse._ActionsContainer, skip: Sequence[str] = ()) -> None:
     """One flag a setting; an absent flag leaves no attribute, so that the environment can speak."""
     for item in fields(Settings):
+        if item.name in skip:
+            continue
         shown = item.metadata.get("shown", item.default)
         text = item.metadata["help"] + (f" (default: {shown})" if shown not in ("", False) else "")
         options: dict[str, Any] = {"dest": item.name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}

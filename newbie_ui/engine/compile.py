@@ -22,10 +22,13 @@ def use_disk_cache(folder: Path) -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
-def compile_blocks(transformer: nn.Module, mode: str = "default", fullgraph: bool = True) -> None:
+def compile_blocks(
+    transformer: nn.Module, mode: str = "default", fullgraph: bool = True, backend: str = "inductor"
+) -> None:
     """Compile the blocks in place; the graph is built at the first call of each shape."""
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
-    transformer.compile_repeated_blocks(fullgraph=fullgraph, dynamic=False, mode=mode)
+    options = {"mode": mode} if backend == "inductor" else {}
+    transformer.compile_repeated_blocks(fullgraph=fullgraph, dynamic=False, backend=backend, **options)
 
 
 def compile_decoder(vae: nn.Module) -> None:

@@ -75,6 +75,7 @@ class LocalEngine(QueuedEngine):
         settings: which model, presets, device, folders.
         sink: stores each picture before it is announced.
         source: another model than the settings name, e.g. one built in memory.
+        history: where measured times are kept; by default in the output folder.
         limits: `max_waiting`, `max_per_client`, `keep_ended`, see `JobBoard`.
     """
 
@@ -84,13 +85,14 @@ class LocalEngine(QueuedEngine):
         sink: PictureSink | None = None,
         *,
         source: ModelSource | None = None,
+        history: History | None = None,
         **limits: int,
     ):
         super().__init__(sink, **limits)
         self._settings = settings
         self._source = source or ModelSource.from_settings(settings)
         self._presets = load_presets(settings.presets_dir)
-        self._history = History(settings.output_dir)
+        self._history = History(settings.output_dir) if history is None else history
         self._cache = EmbeddingCache()
         self._tokenizing = threading.Lock()
         self._lowered: dict[str, list[tuple[int, Plan]]] = {}  # preset → (pixels from which it applies, plan)

@@ -1,0 +1,95 @@
+"""Compiling from outside: the same numbers, one graph for all blocks, and back to eager."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from newbie_ui.engine import compile
+from newbie_ui.engine.plan import Plan
+from newbie_ui.engine.rig import Rig
+from tests import tiny
+
+torch._dynamo.config.suppress_errors = False
+
+
+@pytest.fixture
+def transformer():
+    torch._dynamo.reset()
+    yield tiny.pipeline().transformer
+    torch._dynamo.reset()
+
+
+def inputs(side=8, tokens=6):
+    torch.manual_seed(0)
+    return (
+        torch.randn(1, 16, side, side),
+        torch.tensor([0.4]),
+        torch.randn(1, tokens, tiny.WIDTH),
+        None,
+        torch.randn(1, tiny.CLIP_WIDTH),
+    )
+
+
+@torch.no_grad()
+def test_compiled_blocks_share_one_graph_and_give_the_same_numbers(transformer):
+    eager = transformer(*inputs()).sample
+    graphs = []
+
+    def counting(graph, example_inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compile.compile_blocks(transformer, backend=counting)
+    assert torch.allclose(transformer(*inputs()).sample, eager, atol=1e-5)
+    assert len(graphs) == 1  # for all three layers
+    transformer(*inputs(side=4))
+    assert len(graphs) == 2
+    with torch.compiler.set_stance("fail_on_recompile"):
+        transformer(*inputs())
+        transformer(*inputs(side=4))
+
+
+@torch.no_grad()
+def test_many_shapes_do_not_fall_back_to_eager(transformer):
+    graphs = []
+    compile.compile_blocks(transformer, backend=lambda graph, _: graphs.append(graph) or graph.forward)
+    for tokens in range(1, 10):
+        transformer(*inputs(tokens=tokens))
+    assert len(graphs) == 9
+
+
+@torch.no_grad()
+def test_compiling_is_taken_back(transformer):
+    compile.compile_blocks(transformer, backend="eager")
+    assert transformer.layers[0]._compiled_call_impl is not None
+    compile.undo(transformer)
+    assert all(module._compiled_call_impl is None for module in transformer.modules())
+
+
+def test_a_rig_turns_compiling_on_and_off_with_the_plan(monkeypatch):
+    monkeypatch.setattr(
+        compile, "compile_blocks", lambda t, mode, fullgraph: t.compile_repeated_blocks(backend="eager")
+    )
+    rig = Rig(lambda dtype, progress: tiny.pipeline(), torch.device("cpu"), lambda message, fraction: None)
+    states = []
+    for plan in (Plan("a", threads=1), Plan("b", threads=1, compile="block"), Plan("c", threads=1)):
+        rig.use(plan)
+        block = rig.pipe.transformer.layers[0]
+        states.append((block._compiled_call_impl is not None, rig.compiled.state, rig.pipe.caption_buckets is None))
+    assert states == [(False, "off", True), (True, "cold", False), (False, "off", True)]
+    rig.close()
+
+
+def test_a_rig_switches_the_step_cache_and_8_bit_on(monkeypatch):
+    reads = []
+    rig = Rig(lambda dtype, progress: reads.append(dtype) or tiny.pipeline(), torch.device("cpu"), lambda *_: None)
+    rig.use(Plan("a", threads=1, step_cache=0.1))
+    assert rig.pipe.transformer.is_cache_enabled
+    rig.use(Plan("b", threads=1))
+    assert not rig.pipe.transformer.is_cache_enabled
+    rig.use(Plan("c", threads=1, quantize="int8", quantize_text="int8"))
+    assert len(reads) == 2
+    assert type(rig.pipe.transformer.layers[0].attention.qkv).__name__ == "Int8Linear"
+    assert type(rig.pipe.text_encoder.layers[0].mlp.up_proj).__name__ == "Int8Weight"
+    rig.close()
