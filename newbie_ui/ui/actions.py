@@ -12,7 +12,9 @@ from typing import Any
 
 from newbie_ui.engine.base import Engine, EngineStatus
 from newbie_ui.errors import NewbieError, RequestError, UserError
-from newbie_ui.request import DEFAULT_SYSTEM_PROMPT, PARAMETERS, GenerateRequest, GenerateResult
+from newbie_ui.prompt.complete import complete
+from newbie_ui.prompt.tags import Vocabulary, builtin
+from newbie_ui.request import DEFAULT_SYSTEM_PROMPT, MAX_PROMPT_CHARS, PARAMETERS, GenerateRequest, GenerateResult
 from newbie_ui.ui import bind, compose, notes, views
 from newbie_ui.ui.board import Board
 
@@ -20,6 +22,7 @@ log = logging.getLogger(__name__)
 FOLLOW_EVERY_S = 0.08
 IDLE_S = 0.6  # a page stays with the board this long after the last job, for the one that is just being queued
 FALLBACK_SIZES = ((1024, 1024), (832, 1216), (1216, 832), (768, 1344), (1344, 768))
+COMPLETIONS = 8
 Value = dict[str, Any]
 
 
@@ -29,6 +32,7 @@ class Actions:
     def __init__(self, engine: Engine, pictures: Any, board: Board | None = None):
         self.engine, self.pictures = engine, pictures
         self.board = board or Board(engine)
+        self._words: tuple[tuple[str, ...], Vocabulary] | None = None
 
     # ---- what the widgets ask directly (server functions) --------------------------------------------------------
 
@@ -60,6 +64,25 @@ class Actions:
             "say": made.say,
             "undo": made.undo,
         }
+
+    def complete(self, message: Any) -> Value:
+        """Tags that the caret's word may become, for fields and XML view. Offsets as the browser counts them."""
+        message = message if isinstance(message, Mapping) else {}
+        text, caret = message.get("text"), message.get("caret")
+        if not isinstance(text, str) or not isinstance(caret, int) or len(text) > 2 * MAX_PROMPT_CHARS:
+            return {"items": []}
+        found = complete(text, compose.characters(text, caret), COMPLETIONS, self._vocabulary())
+        items = [views.completion(item) for item in found.items]
+        start, end = compose.utf16(text, found.start), compose.utf16(text, found.end)
+        return {"start": start, "end": end, "query": found.query, "items": items}
+
+    def _vocabulary(self) -> Vocabulary:
+        """The safe list, with the tags marked that the model in use knows."""
+        model = self.engine.status().model
+        names = model.vocabulary if model else ()
+        if self._words is None or self._words[0] != names:
+            self._words = (names, builtin().with_model(names))
+        return self._words[1]
 
     def control(self, message: Any) -> None:
         """Stop, skip, finish or move a job."""

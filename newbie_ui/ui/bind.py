@@ -28,8 +28,6 @@ SAMPLING = (
     "guidance_end",
     "fit",
 )
-# Where a slider ends although more is allowed: the number field beside it takes the rest.
-SLIDER_ENDS = {"steps": 60, "guidance_scale": 12, "shift": 12, "guidance_renorm": 2}
 FALLBACKS = {"steps": 28, "guidance_scale": 5.0, "shift": 6.0}  # shown until the model has said its own
 
 

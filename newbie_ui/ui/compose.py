@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from newbie_ui.errors import UserError
-from newbie_ui.prompt import edit
+from newbie_ui.prompt import edit, positions
 from newbie_ui.prompt.document import new_character
 from newbie_ui.prompt.xml import ParsedPrompt, parse
 from newbie_ui.request import MAX_PROMPT_CHARS
@@ -22,7 +22,8 @@ MAX_OPS = 200
 MAX_FIELD_NAME = 60
 # Rows that a card shows even when the text lacks them: emptied, they leave the text.
 STANDING = frozenset(
-    "n gender appearance clothing expression action position count style background atmosphere quality objects other".split()
+    ("n", "gender", "appearance", "clothing", "expression", "action", "position")
+    + ("count", "style", "background", "atmosphere", "quality", "objects", "other")
 )
 
 Op = Mapping[str, Any]
@@ -215,6 +216,16 @@ def _move(made: Draft, op: Op) -> None:
     made.muted = sorted(order.index(i) for i in made.muted if i in order)
 
 
+def _place_at(made: Draft, op: Op) -> None:
+    index, column, depth = _index(made, op), op.get("column"), op.get("depth")
+    if index is None or column not in range(len(positions.COLUMNS)) or depth not in range(len(positions.DEPTHS)):
+        return
+    value = made.parsed.prompt.characters[index].get("position")
+    made.text = edit.update_character(
+        made.text, index, {"position": positions.write(value, positions.Cell(column, depth))}
+    )
+
+
 def _index(made: Draft, op: Op) -> int | None:
     index = op.get("index")
     good = isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(made.parsed.characters)
@@ -257,6 +268,7 @@ ACTS: dict[str, Callable[[Draft, Op], None]] = {
     "remove": _remove,
     "duplicate": _duplicate,
     "move": _move,
+    "place": _place_at,
     "text": _text,
     "example": _example,
     "fix": _fix,
@@ -281,7 +293,10 @@ def view(made: Draft, cut: int | None = None, limit: int | None = None) -> dict[
             else extras.get(name, parsed.value(span))
         )
     return {
-        "characters": [{"name": c.name, "fields": _rows(c.fields)} for c in parsed.prompt.characters],
+        "characters": [
+            {"name": c.name, "fields": _rows(c.fields), "cell": positions.read(c.get("position"))}
+            for c in parsed.prompt.characters
+        ],
         "general": _rows(parsed.prompt.general.fields),
         "extras": _rows(tuple(extras.items())),
         "max_characters": edit.MAX_CHARACTERS,
@@ -297,3 +312,12 @@ def _rows(fields: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
 def utf16(text: str, offset: int) -> int:
     """An offset in characters as the browser counts it (UTF-16 units)."""
     return offset + sum(1 for c in text[:offset] if ord(c) > 0xFFFF)
+
+
+def characters(text: str, offset: int) -> int:
+    """A browser's offset (UTF-16 units) in characters, kept within the text."""
+    if offset <= 0:
+        return 0
+    if text.isascii():
+        return min(offset, len(text))
+    return len(text.encode("utf-16-le", "surrogatepass")[: 2 * offset].decode("utf-16-le", "ignore"))

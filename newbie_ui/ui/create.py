@@ -72,7 +72,7 @@ class CreateTab:
                 self.editor = widget(
                     "editor",
                     {"text": compose.EXAMPLE, "negative": "", "muted": [], "pending": []},
-                    server_functions=[self.actions.compose],
+                    server_functions=[self.actions.compose, self.actions.complete],
                     elem_id="nb-editor",
                 )
                 images = PARAMETERS["images"]
@@ -103,8 +103,7 @@ class CreateTab:
             with gr.Accordion(word("sampling"), open=False, elem_classes=["nb-fold"], elem_id="nb-fold-sampling"):
                 for name in bind.SAMPLING:
                     self.knobs[name] = bind.component(name, values[name])
-            with gr.Accordion("LoRA", open=False, elem_classes=["nb-fold"], elem_id="nb-fold-lora"):
-                self.loras = widget("loras", {"names": [], "uses": []})
+            self.loras = widget("loras", {"names": [], "uses": []})
         self.queue = widget("queue", None, server_functions=[self.actions.control])
 
     # ---- wiring ------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 
 from newbie_ui.engine.base import Engine
-from newbie_ui.ui import benchmark, create, gallery, settings, theme, words
+from newbie_ui.ui import api, benchmark, create, gallery, settings, theme, words
 from newbie_ui.ui.actions import Actions
 from newbie_ui.ui.widgets import widget
 
@@ -44,20 +44,22 @@ class PageAssets:
     """Arguments of `launch()` and `mount_gradio_app()` that belong to the page."""
 
     theme: gr.themes.Base
-    css: str
-    head: str
-    js: str | None = None
-    i18n: gr.I18n | None = None
+    head: str  # style sheets and scripts
+    i18n: gr.I18n
 
     def arguments(self) -> dict[str, Any]:
         """For `mount_gradio_app(app, page, **assets.arguments())`."""
-        return {"theme": self.theme, "css": self.css, "head": self.head, "js": self.js, "i18n": self.i18n}
+        return {"theme": self.theme, "head": self.head, "i18n": self.i18n}
 
 
 def page_assets() -> PageAssets:
-    """Theme, style sheets, scripts and translations; read once at start."""
-    head = f"<script>{theme.script()}\n{words.script()}</script>"
-    return PageAssets(theme=theme.theme(), css=theme.css(), head=head, i18n=words.i18n())
+    """Theme, style sheets, scripts and translations; read once at start.
+
+    The style sheets go into the head and not into `css`: they are there at the first paint, and Gradio leaves their
+    selectors alone (it would put its container in front of each, also of those for `body` and for dialogs).
+    """
+    head = f"<style>{theme.css()}</style>\n{theme.scripts()}\n<script>{words.script()}</script>"
+    return PageAssets(theme=theme.theme(), head=head, i18n=words.i18n())
 
 
 def build_page(engine: Engine, pictures: Any, app_settings: Any = None) -> gr.Blocks:
@@ -80,4 +82,5 @@ def build_page(engine: Engine, pictures: Any, app_settings: Any = None) -> gr.Bl
                 benchmark.build(ctx)
             with gr.Tab(words.word("settings"), id="settings"):
                 settings.build(ctx)
+        api.build(ctx)
     return page

@@ -144,7 +144,7 @@ def css() -> str:
     return token_css() + "\n".join(path.read_text("utf-8") for path in sorted(STATIC.glob("*.css")))
 
 
-def script() -> str:
-    """All scripts of the page as one text: `core.js` first, then the rest of `static/*.js` by name."""
+def scripts() -> str:
+    """All scripts of the page as `<script>` elements: `core.js` first, then the rest of `static/*.js` by name."""
     files = sorted(STATIC.glob("*.js"), key=lambda path: (path.name != "core.js", path.name))
-    return "\n".join(path.read_text("utf-8") for path in files)
+    return "\n".join(f"<script>{path.read_text('utf-8')}</script>" for path in files)

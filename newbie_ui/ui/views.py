@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from newbie_ui.engine.base import EngineState, EngineStatus, JobInfo, PresetChoice
+from newbie_ui.prompt.complete import Item
 from newbie_ui.prompt.xml import parse
 from newbie_ui.request import GenerateResult, Memory
 from newbie_ui.ui.board import JobView
@@ -179,3 +180,19 @@ def _ended(view: JobView) -> Value:
 
 def data_url(jpeg: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+
+
+def completion(item: Item) -> Value:
+    """One row of the completion list."""
+    tag = item.tag
+    return {
+        "insert": item.insert,
+        "label": item.label,
+        "by": item.by,
+        "also": (tag.ja or tag.zh or ("",))[0] if tag else "",
+        "zh": (tag.zh or ("",))[0] if tag else "",
+        "category": tag.category if tag else item.kind,
+        "count": tag.count if tag else None,
+        "rank": tag.rank if tag else None,
+        "model": bool(tag and tag.model),
+    }

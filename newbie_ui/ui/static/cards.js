@@ -3,7 +3,6 @@ nb.cards = (function () {
   "use strict";
   const { h, fill, icon, iconButton, t } = nb;
   const GENDERS = ["1girl", "1boy", "1other"];
-  const POSITIONS = nb.pad.COLUMNS;
   /* Always shown, in this order; two on one line where they are short. Others appear when they are used or added. */
   const CHARACTER = [["appearance"], ["clothing"], ["expression", "action"]];
   const GENERAL = [["count", "style"], ["background"], ["atmosphere", "quality"], ["objects", "other"]];
@@ -90,9 +89,9 @@ nb.cards = (function () {
     const more = iconButton("more", t("more"), () => nb.menu(more, menuItems(c, index, hooks, more), t("more")), { small: true, popup: "menu" });
     return { dot, node: h("div.hd", {}, dot, h("span.th", { "data-thumb": index }), name,
       pill(block, get("gender"), "gender", GENDERS, hooks, { empty: t("gender") }),
-      pill(block, get("position"), "position", POSITIONS, hooks, { empty: t("position") }), h("span.grow"),
+      pill(block, get("position"), "position", nb.pad.COLUMNS, hooks, { empty: t("position") }), h("span.grow"),
       iconButton(muted ? "eyeoff" : "eye", muted ? t("unmute") : t("mute"), () => hooks.toggleMute(index), { small: true, pressed: muted, title: t("mute_help") }),
-      iconButton("copy", t("duplicate"), () => duplicate(index, hooks), { small: true }), more,
+      iconButton("copy", t("duplicate"), () => duplicate(index, hooks), { small: true, class: "wide-only" }), more,
       folded ? iconButton("right", t("expand"), () => toggleCollapsed(block), { small: true }) : null) };
   }
   function duplicate(index, hooks) {
@@ -102,6 +101,7 @@ nb.cards = (function () {
   function menuItems(c, index, hooks, anchor) {
     const block = "character:" + index, have = c.fields.map((f) => f.name);
     return [
+      { label: t("duplicate"), icon: "copy", run: () => duplicate(index, hooks) },
       { label: t("move_up"), icon: "up", disabled: index === 0, run: () => hooks.structural({ op: "move", index, to: index - 1 }) },
       { label: t("move_down"), icon: "down", disabled: index + 1 >= hooks.count(), run: () => hooks.structural({ op: "move", index, to: index + 1 }) },
       { label: collapsed().includes(block) ? t("expand") : t("collapse"), icon: collapsed().includes(block) ? "right" : "down", run: () => toggleCollapsed(block) },
@@ -124,7 +124,7 @@ nb.cards = (function () {
     else {
       const get = (name) => c.fields.find((f) => f.name === name);
       card.append(h("div.two.gp", {}, ["gender", "position"].map((name) =>
-        h("div.fld", {}, h("span.lb", {}, label(name)), pill(block, get(name), name, name === "gender" ? GENDERS : POSITIONS, hooks, { empty: "–" })))));
+        h("div.fld", {}, h("span.lb", {}, label(name)), pill(block, get(name), name, name === "gender" ? GENDERS : nb.pad.COLUMNS, hooks, { empty: "–" })))));
       card.append(...rows(block, c.fields, CHARACTER, IN_HEAD, hooks));
     }
     reorder(top.dot, card, index, hooks);

@@ -176,7 +176,7 @@ window.nb = window.nb || (function () {
     box.style.top = (place.bottom + 4 + box.offsetHeight > innerHeight ? Math.max(6, place.top - box.offsetHeight - 4) : place.bottom + 4) + "px";
     anchor.setAttribute("aria-expanded", "true");
     document.addEventListener("pointerdown", outside, true);
-    const first = box.querySelector("[aria-checked=true]") || box.querySelector("button");
+    const first = box.querySelector("[aria-checked=true]") || box.querySelector("button:not(:disabled)");
     if (first) first.focus();
   }
 

@@ -87,6 +87,14 @@ nb.define("dock", function (w) {
       h("span.grow"), size ? h("span", {}, size.width + " × " + size.height) : null, icon("down", true));
   }
 
+  /* On a phone the notes stand under the cards, not in the bar. */
+  const phone = matchMedia("(max-width:780px)");
+  const place = () => { const host = document.querySelector(".nb-notes"); if (phone.matches && host) host.append(list); else if (!w.element.contains(list)) tokens.after(list); };
+  phone.addEventListener("change", place);
+  setTimeout(place, 0);
+  const shade = h("div.nb-shade", { onclick: () => document.body.classList.remove("nb-sheet") });
+  document.body.append(shade);
+
   nb.on("composed", (answer) => { budget = answer.budget; notes = answer.notes || []; drawTokens(); drawNotes(); });
   nb.on("pulse", drawButton);
   nb.on("presets", drawButton);

@@ -75,14 +75,14 @@ nb.define("editor", function (w) {
   /* ---- frame ---- */
   const switcher = h("div.seg", { role: "group", "aria-label": t("view") });
   const add = h("button.btn", { type: "button", onclick: () => addCharacter() }, icon("add", true), t("character"));
-  const pad = nb.pad.make((c, position) => { setField("character:" + (c.number - 1), c.positionField, "position", position); draw(); });
+  const pad = nb.pad.make((c, column, depth) => { view.characters[c.number - 1].cell = [column, depth]; drawPad(); structural({ op: "place", index: c.number - 1, column, depth }); });
   const cards = h("div.cards"), cardsPane = h("div.pane-cards", {}, pad.node, cards);
   const xml = nb.xmlView((text) => edit({ op: "text", text }, false));
   const tools = h("div.row.tight", {},
     iconButton("undo", t("undo"), undo, { title: t("undo") + " (Ctrl+Z)" }),
     iconButton("paste", t("paste_anything"), () => nb.emit("paste-dialog")),
     iconButton("library", t("card_library"), (event) => nb.library.open(event.currentTarget, libraryHooks)));
-  fill(w.element, h("div.bar-edit", {}, switcher, h("span.grow"), tools, add), cardsPane, xml.node);
+  fill(w.element, h("div.bar-edit", {}, switcher, h("span.grow"), tools, add), cardsPane, xml.node, h("div.nb-notes"));
 
   function setMode(next) {
     mode = next;
@@ -137,6 +137,7 @@ nb.define("editor", function (w) {
   };
 
   /* ---- drawing ---- */
+  const drawPad = () => pad.draw(view.characters.map((c, i) => ({ number: i + 1, name: nameOf(c, i), cell: c.cell, muted: doc.muted.includes(i) })));
   let shape = "";
   function draw(all) {
     drawSwitch();
@@ -145,10 +146,7 @@ nb.define("editor", function (w) {
     nb.state.view = view;
     nb.state.muted = doc.muted;
     if (mode === "xml") { xml.set(doc.text, view, doc.muted); return; }
-    pad.draw(view.characters.map((c, i) => {
-      const position = c.fields.find((f) => f.name === "position");
-      return { number: i + 1, name: nameOf(c, i), position: position ? position.value : "", positionField: position ? position.index : -1, muted: doc.muted.includes(i) };
-    }));
+    drawPad();
     const now = JSON.stringify([view.characters.map((c) => [c.fields.map((f) => f.name)]), view.general.map((f) => f.name),
       view.extras.map((f) => f.name), doc.muted, nb.state.locks, nb.locale()]);
     if (all || now !== shape) { shape = now; nb.cards.build(cards, view, hooks); } else nb.cards.update(cards, view, hooks);
@@ -186,6 +184,8 @@ nb.define("editor", function (w) {
     const card = cards.querySelector('[data-block="' + finding.block + '"]');
     if (card) card.scrollIntoView({ block: "nearest" });
   });
+
+  nb.completion(w.element, w.server.complete);
 
   const saved = nb.stored("form");
   if (saved && typeof saved.text === "string" && !w.props.value.fixed) {

@@ -4,7 +4,7 @@ nb.define("header", function (w) {
   "use strict";
   const { h, fill, icon, iconButton, t, emit, state } = nb;
   const SVG = "http://www.w3.org/2000/svg";
-  let pulse = w.props.value || {}, timer = 0, asking = false, failures = 0;
+  let pulse = w.props.value || {}, settled = null, timer = 0, asking = false, failures = 0;
 
   function mark() {
     const svg = document.createElementNS(SVG, "svg");
@@ -59,13 +59,12 @@ nb.define("header", function (w) {
   }
 
   function take(news) {
-    const before = pulse;
     pulse = news;
     state.pulse = pulse;
     state.jobs = pulse.jobs || [];
     draw();
     emit("pulse", pulse);
-    if (pulse.model_key !== before.model_key || pulse.state === "ready" && before.state === "opening") w.trigger("settled");
+    if (settled !== pulse.model_key) { settled = pulse.model_key; w.trigger("settled"); }
     if (state.jobs.length && !state.following) w.trigger("follow");
   }
 

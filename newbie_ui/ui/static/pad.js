@@ -1,30 +1,11 @@
 /* The position pad: one dot a character on 7 columns and 3 depths. Drag or arrow keys move it; the tag follows, and the
-   other way round. Tags that are no position stay where they are. */
+   other way round; which words mean which cell is known by the server (`newbie_ui.prompt.positions`). */
 nb.pad = (function () {
   "use strict";
   const { h, fill, t } = nb;
   const COLUMNS = ["far_left", "left_side", "center_left", "center", "center_right", "right_side", "far_right"];
-  const DEPTHS = ["background", "", "foreground"];
-  const ALIASES = { left: 1, right: 5, centre: 3, middle: 3, center_left_side: 2, center_right_side: 4, far_left_side: 0, far_right_side: 6 };
-  const canonical = (tag) => tag.trim().toLowerCase().replace(/[\s-]+/g, "_").replace("centre", "center");
-  const columnOf = (tag) => { const c = canonical(tag), i = COLUMNS.indexOf(c); return i >= 0 ? i : ALIASES[c] === undefined ? -1 : ALIASES[c]; };
-  const depthOf = (tag) => ({ background: 0, in_background: 0, foreground: 2, in_foreground: 2 })[canonical(tag)];
 
-  /* "center_left, foreground" → {column: 2, depth: 2}; column -1 when none is named. */
-  function read(text) {
-    let column = -1, depth = 1;
-    for (const tag of text.split(",")) {
-      if (columnOf(tag) >= 0 && column < 0) column = columnOf(tag);
-      if (depthOf(tag) !== undefined) depth = depthOf(tag);
-    }
-    return { column, depth };
-  }
-  function write(text, column, depth) {
-    const others = text.split(",").map((s) => s.trim()).filter((s) => s && columnOf(s) < 0 && depthOf(s) === undefined);
-    return [COLUMNS[column], DEPTHS[depth], ...others].filter(Boolean).join(", ");
-  }
-
-  /* pad(onmove) → {node, draw(characters)}; a character is {number, name, position, muted}. */
+  /* make(onmove) → {node, draw(characters)}; a character is {number, name, cell: [column, depth] or null, muted}. */
   function make(onmove) {
     const labels = COLUMNS.map((c) => h("span", {}, t("pad_" + c)));
     const dots = h("div.dots-layer");
@@ -39,22 +20,22 @@ nb.pad = (function () {
       const focused = document.activeElement && dots.contains(document.activeElement) ? document.activeElement.dataset.number : null;
       const taken = {}, used = new Set(), nodes = [];
       characters.forEach((c, i) => {
-        const place = read(c.position), free = place.column < 0;
-        const column = free ? Math.min(6, Math.max(0, Math.round(3 + (i - (characters.length - 1) / 2) * 2))) : place.column;
-        const key = column + ":" + place.depth, shift = (taken[key] = (taken[key] || 0) + 1) - 1;
+        const free = !c.cell, depth = free ? 1 : c.cell[1];
+        const column = free ? Math.min(6, Math.max(0, Math.round(3 + (i - (characters.length - 1) / 2) * 2))) : c.cell[0];
+        const key = column + ":" + depth, shift = (taken[key] = (taken[key] || 0) + 1) - 1;
         if (!free && !c.muted) used.add(column);
-        const colour = "k" + c.number, x = left(column, shift * 11), y = top(place.depth);
-        const where = free ? t("position_free") : t("pad_" + COLUMNS[column]) + (place.depth === 1 ? "" : ", " + t(place.depth ? "pad_front" : "pad_back"));
+        const colour = "k" + c.number, x = left(column, shift * 11), y = top(depth);
+        const where = free ? t("position_free") : t("pad_" + COLUMNS[column]) + (depth === 1 ? "" : ", " + t(depth ? "pad_front" : "pad_back"));
         nodes.push(h("span.stem." + colour + (free || c.muted ? ".free" : ""), { style: { left: x, top: y } }));
         const dot = h("button.dot." + colour + (free ? ".free" : "") + (c.muted ? ".muted" : ""), {
           type: "button", "data-number": c.number, style: { left: x, top: y }, title: c.name + ": " + where,
           "aria-label": t("pad_dot", { name: c.name, where }),
         }, String(c.number));
-        drag(dot, c, column, place.depth);
+        drag(dot, c, column, depth);
         nodes.push(dot);
       });
       fill(dots, nodes);
-      labels.forEach((label, i) => label.classList.toggle("in", used.has(i)));
+      labels.forEach((label, i) => label.classList.toggle("here", used.has(i)));
       const again = focused && dots.querySelector('[data-number="' + focused + '"]');
       if (again) again.focus();
     }
@@ -75,16 +56,16 @@ nb.pad = (function () {
       });
       dot.addEventListener("pointerup", () => {
         dot.classList.remove("held");
-        if (moved) onmove(c, write(c.position, moved.x, moved.y));
+        if (moved) onmove(c, moved.x, moved.y);
       });
       dot.addEventListener("keydown", (event) => {
         const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
         if (!step) return;
         event.preventDefault();
-        onmove(c, write(c.position, Math.min(6, Math.max(0, column + step[0])), Math.min(2, Math.max(0, depth + step[1]))));
+        onmove(c, Math.min(6, Math.max(0, column + step[0])), Math.min(2, Math.max(0, depth + step[1])));
       });
     }
     return { node, draw };
   }
-  return { make, read, write, COLUMNS };
+  return { make, COLUMNS };
 })();

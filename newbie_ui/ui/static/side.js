@@ -122,25 +122,25 @@ nb.define("seed", function (w) {
   set(seed);
 });
 
-/* LoRA: add-on models from the folder, each with a weight. */
+/* LoRA: add-on models from the folder, each with a weight. A fold of its own. */
 nb.define("loras", function (w) {
   "use strict";
-  const { h, fill, icon, iconButton, t } = nb;
-  let v = w.props.value || { names: [], uses: [] };
+  const { h, fill, iconButton, t } = nb;
+  let v = w.props.value || { names: [], uses: [] }, open = false;
   v.uses = nb.stored("loras") || v.uses || [];
-  const publish = () => { w.props.value = { ...v, uses: v.uses.map((u) => ({ ...u })) }; nb.store("loras", v.uses.length ? v.uses : null); };
+  const publish = () => { w.props.value = { names: v.names, uses: v.uses.map((u) => ({ ...u })) }; nb.store("loras", v.uses.length ? v.uses : null); };
+  function row(u, i) {
+    const gone = !v.names.includes(u.name), set = (value) => { u.weight = Math.min(4, Math.max(-4, +value || 0)); number.value = u.weight; slider.value = u.weight; publish(); };
+    const number = h("input.in", { type: "number", min: -4, max: 4, step: 0.05, value: u.weight, "aria-label": t("weight_of", { name: u.name }), onchange: () => set(number.value) });
+    const slider = h("input", { type: "range", min: -1, max: 2, step: 0.05, value: u.weight, "aria-label": t("weight_of", { name: u.name }), oninput: () => set(slider.value) });
+    return h("div.lora" + (gone ? ".gone" : ""), {}, h("span.ln", { title: u.name }, u.name), iconButton("close", t("remove"), () => { v.uses.splice(i, 1); publish(); draw(); }, { small: true }), gone ? h("small", {}, t("lora_gone")) : slider, number);
+  }
   function draw() {
     const free = v.names.filter((n) => !v.uses.some((u) => u.name === n));
-    const rows = v.uses.map((u, i) => {
-      const gone = !v.names.includes(u.name);
-      const number = h("input.in", { type: "number", min: -4, max: 4, step: 0.05, value: u.weight, "aria-label": t("weight_of", { name: u.name }), onchange: () => { u.weight = +number.value; slider.value = u.weight; publish(); } });
-      const slider = h("input", { type: "range", min: -1, max: 2, step: 0.05, value: u.weight, "aria-label": t("weight_of", { name: u.name }), oninput: () => { u.weight = +slider.value; number.value = u.weight; publish(); } });
-      return h("div.lora" + (gone ? ".gone" : ""), {}, h("span.ln", { title: u.name }, u.name), iconButton("close", t("remove"), () => { v.uses.splice(i, 1); publish(); draw(); }, { small: true }), gone ? h("small", {}, t("lora_gone")) : slider, number);
-    });
     const choice = h("select.in", { "aria-label": t("add_lora"), onchange: () => { if (choice.value) { v.uses.push({ name: choice.value, weight: 1 }); publish(); draw(); } } },
       h("option", { value: "" }, t("add_lora")), free.map((n) => h("option", { value: n }, n)));
-    fill(w.element, rows, v.names.length ? choice : h("p.cap", {}, t("no_loras")), h("div", { id: "nb-p-loras" }));
-    nb.emit("fold", { id: "nb-fold-lora", text: v.uses.length ? String(v.uses.length) : t("none") });
+    fill(w.element, h("button.foldh", { type: "button", "aria-expanded": String(open), "data-value": v.uses.length ? String(v.uses.length) : t("none"), onclick: () => { open = !open; draw(); } }, t("param.loras")),
+      open ? h("div.foldb", {}, v.uses.map(row), v.names.length ? choice : h("p.cap", {}, t("no_loras"))) : null, h("div", { id: "nb-p-loras" }));
   }
   w.watch("value", () => { const next = w.props.value || {}; v = { names: next.names || v.names, uses: next.force ? next.uses || [] : v.uses }; publish(); draw(); });
   publish();
