@@ -73,14 +73,14 @@ def update_general(prompt: str | ParsedPrompt, values: Mapping[str, str]) -> str
         block = _general_with(parsed, values)
         return _replace_fields(parsed, block, _updated(parsed, block, values, 0))
     fields = tuple((name, value) for name, value in values.items() if value)
-    return _append(parsed, build_block("general_tags", fields, _newline(parsed.text))) if fields else parsed.text
+    return _append(parsed, build_block("general_tags", fields, newline_of(parsed.text))) if fields else parsed.text
 
 
 def set_general(prompt: str | ParsedPrompt, fields: Iterable[tuple[str, str]]) -> str:
     """Make the first general block have exactly these fields."""
     parsed = _parsed(prompt)
     if not parsed.generals:
-        return _append(parsed, build_block("general_tags", tuple(fields), _newline(parsed.text)))
+        return _append(parsed, build_block("general_tags", tuple(fields), newline_of(parsed.text)))
     return _replace_fields(parsed, parsed.generals[0], tuple(fields))
 
 
@@ -138,13 +138,13 @@ def _replacement(text: str, old: Sequence[Element], new: list[str]) -> list[Edit
     edits = [Edit(e.start, e.end, piece) for e, piece in zip(old, new)]
     if len(new) > len(old):
         between = _line_lead(text, old[-1].start)
-        rest = "".join(("" if between is None else _newline(text) + between) + piece for piece in new[len(old) :])
+        rest = "".join(("" if between is None else newline_of(text) + between) + piece for piece in new[len(old) :])
         edits[-1] = edits[-1]._replace(text=edits[-1].text + rest)
     return edits + [removal(text, e.start, e.end) for e in old[len(new) :]]
 
 
 def _insertion(text: str, block: BlockSpan, after: Element | None, new: list[str]) -> Edit:
-    newline = _newline(text)
+    newline = newline_of(text)
     if after is not None:
         lead = _line_lead(text, after.start)
         between = "" if lead is None else newline + lead
@@ -163,8 +163,8 @@ def _insertion(text: str, block: BlockSpan, after: Element | None, new: list[str
 def _into_bare_block(text: str, block: BlockSpan, new: list[str]) -> Edit:
     """Fields for a block without a close tag, or written as `<character_1/>`."""
     if not block.closed:
-        return Edit(block.open_end, block.open_end, "".join(_newline(text) + piece for piece in new))
-    lines = _newline(text).join([f"<{block.raw}>", *new, f"</{block.raw}>"])
+        return Edit(block.open_end, block.open_end, "".join(newline_of(text) + piece for piece in new))
+    lines = newline_of(text).join([f"<{block.raw}>", *new, f"</{block.raw}>"])
     return Edit(block.start, block.end, lines)
 
 
@@ -174,7 +174,7 @@ def _into_bare_block(text: str, block: BlockSpan, new: list[str]) -> Edit:
 def add_character(prompt: str | ParsedPrompt, fields: Iterable[tuple[str, str]], at: int | None = None) -> str:
     """Put a new character before the one at this place, or after the last one."""
     parsed = _parsed(prompt)
-    block = build_block("character_0", tuple(fields), _newline(parsed.text))
+    block = build_block("character_0", tuple(fields), newline_of(parsed.text))
     return renumber(_with_block(parsed, block, at))
 
 
@@ -300,7 +300,7 @@ def set_system(prompt: str | ParsedPrompt, system: str) -> str:
     rest = parsed.text[parsed.system_end :]
     if not system:
         return rest.lstrip() if parsed.system_end else rest
-    return system + (rest if not rest or rest[0].isspace() else _newline(rest) + rest)
+    return system + (rest if not rest or rest[0].isspace() else newline_of(rest) + rest)
 
 
 # ---- lines
@@ -329,7 +329,7 @@ def _block_removal(text: str, block: BlockSpan) -> Edit:
 
 
 def _with_block(parsed: ParsedPrompt, block: str, at: int | None) -> str:
-    text, gap = parsed.text, _newline(parsed.text) * 2
+    text, gap = parsed.text, newline_of(parsed.text) * 2
     spans = parsed.characters
     if spans and (at is None or at >= len(spans)):
         return apply(text, [Edit(spans[-1].end, spans[-1].end, gap + block)])
@@ -345,7 +345,7 @@ def _append(parsed: ParsedPrompt, piece: str) -> str:
     body = text.rstrip()
     if not body:
         return piece + text
-    return body + _newline(text) * 2 + piece + text[len(body) :]
+    return body + newline_of(text) * 2 + piece + text[len(body) :]
 
 
 def _line_lead(text: str, position: int) -> str | None:
@@ -355,7 +355,7 @@ def _line_lead(text: str, position: int) -> str | None:
     return lead if not lead.strip() else None
 
 
-def _newline(text: str) -> str:
+def newline_of(text: str) -> str:
     return "\r\n" if "\r\n" in text else "\r" if "\r" in text and "\n" not in text else "\n"
 
 
