@@ -6,8 +6,8 @@
     load_pipeline(SplitFiles("newbie.safetensors", "gemma.safetensors", "jina.safetensors", "ae.safetensors"))
 
 Promises: every weight is given and every tensor of the files accounted for, or there is a `CheckpointError` in plain
-words; no file of a model is ever executed or imported; weights are read one tensor at a time into place, so memory
-holds one copy. Does not know devices beyond `device`, nor what runs the pipeline.
+words before anything large is read; no file of a model is ever executed or imported; weights are read one tensor at a
+time into place, so memory holds one copy. Does not know devices beyond `device`, nor what runs the pipeline.
 """
 
 from __future__ import annotations
@@ -114,43 +114,40 @@ def load_pipeline(
         CheckpointError: not found, not complete, of another model, not reachable. Nothing is left behind.
     """
     files = source if isinstance(source, ModelFiles) else locate(source, on_progress)
-    total = sum(info.size for part in PARTS for info in files.weights(part).tensors.values())
-    report = _Reading(total, on_progress)
-    loaded = {
-        part: load_part(
-            files, part, dtype=dtype, device=device, on_bytes=report.about(NAMES[part]), clip_adapter=clip_adapter
-        )
-        for part in PARTS
-    }
+    tokenizers = {part: load_tokens(files, part) for part in TOKENIZER_FOLDERS}
+    scheduler = parts.load_scheduler(files.scheduler_config())
+    sidecar = files.sidecar()
+    prepared = {part: prepare_part(files, part, clip_adapter) for part in PARTS}
+    _check_fit(prepared, files)
+    report = _Reading(sum(one.plan.size for one in prepared.values()), on_progress)
     pipeline = NewbiePipeline(
-        **loaded,
-        tokenizer=load_tokens(files, "text_encoder"),
-        clip_tokenizer=load_tokens(files, "clip_model"),
-        scheduler=parts.load_scheduler(files.scheduler_config()),
+        **{part: one.fill(dtype, device, report.about(NAMES[part])) for part, one in prepared.items()},
+        tokenizer=tokenizers["text_encoder"],
+        clip_tokenizer=tokenizers["clip_model"],
+        scheduler=scheduler,
     )
-    pipeline.sidecar = files.sidecar()
-    _check_fit(pipeline, files)
+    pipeline.sidecar = sidecar
     return pipeline
 
 
-def load_part(
-    files: ModelFiles,
-    part: str,
-    *,
-    dtype: torch.dtype,
-    device: str = "cpu",
-    on_bytes: Callable[[int], None] | None = None,
-    clip_adapter: bool = False,
-) -> torch.nn.Module:
-    """One part alone: "transformer", "text_encoder", "clip_model" or "vae". Raises CheckpointError."""
-    loaders = {
-        "transformer": parts.load_transformer,
-        "text_encoder": parts.load_gemma,
-        "clip_model": parts.load_jina,
-        "vae": parts.load_vae,
+def prepare_part(files: ModelFiles, part: str, clip_adapter: bool = False) -> parts.Prepared:
+    """One part alone, "transformer", "text_encoder", "clip_model" or "vae", checked but not yet read."""
+    weights, config = files.weights(part), files.config(part)
+    if part == "clip_model":
+        return parts.prepare_jina(weights, config, clip_adapter)
+    prepare = {
+        "transformer": parts.prepare_transformer,
+        "text_encoder": parts.prepare_gemma,
+        "vae": parts.prepare_vae,
     }
-    more = {"adapter": clip_adapter} if part == "clip_model" else {}
-    return loaders[part](files.weights(part), files.config(part), dtype, device, on_bytes, **more)
+    return prepare[part](weights, config)
+
+
+def load_part(
+    files: ModelFiles, part: str, *, dtype: torch.dtype, device: str = "cpu", clip_adapter: bool = False
+) -> torch.nn.Module:
+    """One part alone, ready to run. Raises CheckpointError."""
+    return prepare_part(files, part, clip_adapter).fill(dtype, device)
 
 
 def load_tokens(files: ModelFiles, part: str):
@@ -265,13 +262,13 @@ class _Reading:
             self.on_progress(message, min(1.0, self.done / self.total))
 
 
-def _check_fit(pipeline: NewbiePipeline, files: ModelFiles) -> None:
+def _check_fit(prepared: Mapping[str, parts.Prepared], files: ModelFiles) -> None:
     """The widths at which the parts meet."""
-    config = pipeline.transformer.config
+    config = {part: one.module.config for part, one in prepared.items()}
     meetings = (
-        ("text_encoder", "features", pipeline.text_encoder.config.hidden_size, config.cap_feat_dim),
-        ("clip_model", "features", pipeline.clip_model.config.hidden_size, config.clip_text_dim),
-        ("vae", "channels", pipeline.vae.config.latent_channels, config.in_channels),
+        ("text_encoder", "features", config["text_encoder"].hidden_size, config["transformer"].cap_feat_dim),
+        ("clip_model", "features", config["clip_model"].hidden_size, config["transformer"].clip_text_dim),
+        ("vae", "channels", config["vae"].latent_channels, config["transformer"].in_channels),
     )
     for part, what, gives, wants in meetings:
         if gives != wants and wants is not None:

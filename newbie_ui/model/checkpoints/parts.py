@@ -1,14 +1,16 @@
 """The parts of a pipeline, each built without memory and then filled from its file.
 
-Promises: one function a part, from `Weights` and an optional config to a module in eval mode with every tensor in
-place. Where a file comes without a config, its sizes are read from the shapes and the constants of NewBie's parts
-are added. No class name, code or pattern of a config is ever used to import anything.
+Promises: one function a part, from `Weights` and an optional config to a `Prepared` part that is known to fit before
+any of its tensors is read; filled, it is a module in eval mode. Where a file comes without a config, its sizes are
+read from the shapes and the constants of NewBie's parts are added. No class name, code or pattern of a config is ever
+used to import anything.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ from transformers import Gemma3TextConfig, Gemma3TextModel, JinaEmbeddingsV3Conf
 
 from newbie_ui.errors import CheckpointError
 from newbie_ui.model.checkpoints.keys import GEMMA, JINA, TRANSFORMER, VAE
-from newbie_ui.model.checkpoints.plan import Plan, fill_module, make_plan
+from newbie_ui.model.checkpoints.plan import Plan, check_plan, fill_module, make_plan
 from newbie_ui.model.checkpoints.weights import Weights
 from newbie_ui.model.transformer import NewbieTransformer2DModel
 
@@ -40,37 +42,37 @@ DIFFUSERS_CONFIG_NAMES = {  # diffusers' name of a setting → ours
 }
 
 
-def load_transformer(
-    weights: Weights, config: Config | None, dtype: torch.dtype, device: str = "cpu", on_bytes: OnBytes | None = None
-) -> NewbieTransformer2DModel:
+@dataclass(frozen=True)
+class Prepared:
+    """A part whose file fits: its module without memory, and where each of its tensors comes from."""
+
+    module: nn.Module
+    plan: Plan
+    with_adapters: bool = False
+
+    def fill(self, dtype: torch.dtype, device: str = "cpu", on_bytes: OnBytes | None = None) -> nn.Module:
+        """Read the weights, converted to dtype. The module is ready to run then."""
+        if hasattr(self.module.config, "dtype"):  # transformers keeps it in the config too
+            self.module.config.dtype = dtype
+        fill_module(self.module, self.plan, dtype, device, on_bytes, with_adapters=self.with_adapters)
+        return self.module.to(device).eval().requires_grad_(False)  # buffers move; weights are there already
+
+
+def prepare_transformer(weights: Weights, config: Config | None) -> Prepared:
     """The transformer from official or diffusers names. Raises CheckpointError."""
     plan = make_plan(weights, TRANSFORMER)
     settings = transformer_config(plan, config or {})
-    with init_empty_weights(include_buffers=False):
-        model = NewbieTransformer2DModel(**settings)
-    return _filled(model, plan, dtype, device, on_bytes)
+    return _prepared(plan, lambda: NewbieTransformer2DModel(**settings))
 
 
-def load_gemma(
-    weights: Weights, config: Config | None, dtype: torch.dtype, device: str = "cpu", on_bytes: OnBytes | None = None
-) -> Gemma3TextModel:
+def prepare_gemma(weights: Weights, config: Config | None) -> Prepared:
     """The text part of Gemma3; a vision part in the file is left out. Raises CheckpointError."""
     plan = make_plan(weights, GEMMA)
-    settings = _settings(Gemma3TextConfig, gemma_config(plan, config), plan)
-    settings.dtype = dtype
-    with init_empty_weights(include_buffers=False):
-        model = Gemma3TextModel(settings)
-    return _filled(model, plan, dtype, device, on_bytes)
+    settings = gemma_config(plan, config)
+    return _prepared(plan, lambda: Gemma3TextModel(Gemma3TextConfig(**settings)))
 
 
-def load_jina(
-    weights: Weights,
-    config: Config | None,
-    dtype: torch.dtype,
-    device: str = "cpu",
-    on_bytes: OnBytes | None = None,
-    adapter: bool = False,
-) -> JinaEmbeddingsV3Model:
+def prepare_jina(weights: Weights, config: Config | None, adapter: bool = False) -> Prepared:
     """The text tower of Jina CLIP v2, without a pooler. Raises CheckpointError.
 
     Args:
@@ -80,22 +82,17 @@ def load_jina(
     plan = make_plan(weights, JINA)
     if adapter and not plan.adapters:
         raise CheckpointError(f"{weights.path} holds no task adapter. Load it without one.")
-    settings = _settings(JinaEmbeddingsV3Config, jina_config(plan, config), plan)
-    settings.dtype = dtype
-    with init_empty_weights(include_buffers=False):
-        model = JinaEmbeddingsV3Model(settings, add_pooling_layer=False)
-    return _filled(model, plan, dtype, device, on_bytes, with_adapters=adapter)
+    settings = jina_config(plan, config)
+    return _prepared(
+        plan, lambda: JinaEmbeddingsV3Model(JinaEmbeddingsV3Config(**settings), add_pooling_layer=False), adapter
+    )
 
 
-def load_vae(
-    weights: Weights, config: Config | None, dtype: torch.dtype, device: str = "cpu", on_bytes: OnBytes | None = None
-) -> AutoencoderKL:
+def prepare_vae(weights: Weights, config: Config | None) -> Prepared:
     """The FLUX autoencoder from diffusers or LDM names. Raises CheckpointError."""
     plan = make_plan(weights, VAE)
     settings = vae_config(plan) if config is None else _without_private(config)
-    with init_empty_weights(include_buffers=False):
-        model = AutoencoderKL.from_config(settings)
-    return _filled(model, plan, dtype, device, on_bytes)
+    return _prepared(plan, lambda: AutoencoderKL.from_config(settings))
 
 
 def load_scheduler(config: Config | None) -> FlowMatchEulerDiscreteScheduler:
@@ -105,19 +102,18 @@ def load_scheduler(config: Config | None) -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(**given)
 
 
-def _settings(kind: type, values: Config, plan: Plan) -> Any:
+def _prepared(plan: Plan, build: Callable[[], nn.Module], with_adapters: bool = False) -> Prepared:
+    """Build without memory and check that every tensor has its place. Tables that are computed are made for real."""
     try:
-        return kind(**values)
-    except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
+        with init_empty_weights(include_buffers=False):
+            module = build()
+    except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"The config.json beside {plan.weights.path} cannot be used: {str(error).splitlines()[0]} "
-            "Download it again."
+            f"The config.json beside {plan.weights.path} cannot be used: {reason} Download it again."
         ) from error
-
-
-def _filled(model: nn.Module, plan: Plan, dtype: torch.dtype, device: str, on_bytes: OnBytes | None, **more: Any):
-    fill_module(model, plan, dtype, device, on_bytes, **more)
-    return model.to(device).eval().requires_grad_(False)  # buffers move; weights are there already
+    check_plan(plan, {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()})
+    return Prepared(module, plan, with_adapters)
 
 
 # ---- sizes ---------------------------------------------------------------------------------------------------

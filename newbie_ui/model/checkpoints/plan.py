@@ -45,6 +45,11 @@ class Plan:
     scales: Mapping[str, str] = field(default_factory=dict)  # weight → name of its fp8 scale
     adapters: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # weight → names of lora_A and lora_B
 
+    @property
+    def size(self) -> int:
+        """Bytes to be read."""
+        return sum(self.weights.tensors[name].size for name in self.slices)
+
     def describe(self) -> str:
         return f"{self.part.part} in {self.weights.path} (read as: {self.layout.name})"
 
