@@ -6,6 +6,7 @@ cannot be used ends with one sentence on stderr and exit code 2.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import shutil
@@ -14,8 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from newbie_ui.engine.base import Engine, PictureSink
-from newbie_ui.errors import CheckpointError, UserError
+from newbie_ui.engine.build import make_engine
+from newbie_ui.errors import CheckpointError, SettingsError, UserError
 from newbie_ui.server.options import ServerOptions
 from newbie_ui.settings import Settings, parse
 
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         logging.getLogger("httpx").setLevel(logging.WARNING)
         check_model(settings)
+        check_tools(settings)
         return run(settings)
     except UserError as error:
         print(f"newbie_ui: {error}", file=sys.stderr)
@@ -45,6 +47,12 @@ def check_model(settings: Settings) -> None:
             f"Model {settings.model!r} does not exist. Give a folder or a hub id such as owner/name, or leave it out "
             "for the demo model."
         )
+
+
+def check_tools(settings: Settings) -> None:
+    """`--mcp` needs a package that is not installed with the rest. Raises SettingsError."""
+    if settings.mcp and importlib.util.find_spec("mcp") is None:
+        raise SettingsError("--mcp needs the package mcp. Install it with: pip install 'mcp>=1.21,<2'")
 
 
 def run(settings: Settings) -> int:
@@ -85,18 +93,6 @@ def server_options(settings: Settings, port: int, temp_dir: Path) -> ServerOptio
         mcp=settings.mcp,
         temp_dir=temp_dir,
     )
-
-
-def make_engine(settings: Settings, sink: PictureSink) -> Engine:
-    """The engine that the settings ask for, not yet open."""
-    limits = {"max_waiting": settings.max_queue, "max_per_client": settings.max_per_client}
-    if settings.engine == "fake":
-        from newbie_ui.engine.fake import FakeEngine
-
-        return FakeEngine(sink, **limits)
-    from newbie_ui.engine.local import LocalEngine
-
-    return LocalEngine(settings, sink, **limits)
 
 
 def announce(url: str, settings: Settings, site) -> None:

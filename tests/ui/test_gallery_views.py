@@ -1,0 +1,60 @@
+"""What the gallery shows of one picture: plain data, the prompt as its blocks, text as text."""
+
+import json
+
+from newbie_ui.gallery.record import Record
+from newbie_ui.request import GenerateRequest, Memory, ResolvedRequest, Timings
+from newbie_ui.ui.compose import EXAMPLE
+from newbie_ui.ui.gallery_views import blocks_of, detail_of, seconds_of, title_of
+
+HOSTILE = "<character_1><n><img src=x onerror=alert(1)></n><appearance>${alert(2)}, {{x}}</appearance></character_1>"
+
+
+def record(prompt: str = EXAMPLE, **facts: str) -> Record:
+    request = GenerateRequest(prompt, negative_prompt="low_quality")
+    resolved = ResolvedRequest(
+        request, "system", 256, 256, 20, 4.5, 6.0, 2**63 - 1, "cpu", "Demo", loras=(("ink", 0.8, "abc"),)
+    )
+    timings = Timings(queue_s=1.0, encode_s=0.5, denoise_s=4.0, decode_s=0.5, total_s=6.0, steps=20)
+    return Record("a1", 1.0, request, resolved, timings, Memory(resident_gb=1.5), facts)
+
+
+def test_a_caption_is_the_characters_names():
+    named = EXAMPLE.replace("$character_1$", "Aoi").replace("$character_2$", "Momo")
+    assert title_of(named) == "Aoi, Momo"
+
+
+def test_without_names_the_caption_is_what_tells_them_apart():
+    assert title_of(EXAMPLE) == "blue hair, pink hair"
+    assert title_of("a quiet   street\nat night") == "a quiet street at night"
+    assert title_of("") == "–"
+
+
+def test_blocks_are_characters_then_general_tags():
+    first, second, general = blocks_of(EXAMPLE)
+    assert (first["slot"], first["note"]) == (1, "1girl, center_left")
+    assert "blue_hair" in first["text"]
+    assert "1girl" not in first["text"]
+    assert second["slot"] == 2
+    assert general["slot"] is None
+    assert general["text"].startswith("2girls")
+
+
+def test_the_detail_is_plain_data_with_a_seed_that_a_browser_keeps():
+    detail = json.loads(json.dumps(detail_of(record(attention="cudnn", compile="warm", offload="off"))))
+    assert detail["seed"] == "9223372036854775807"
+    assert detail["recipe"]["seed"] == "9223372036854775807"
+    assert detail["facts"] == ["cpu", "cudnn", "warm", "0.200 s/step"]
+    assert detail["loras"] == ["ink 0.8"]
+    assert detail["timings"]["denoise_s"] == 4.0
+
+
+def test_seconds_are_told_without_the_queue():
+    assert seconds_of(record()) == 5.0
+    assert seconds_of(Record("x", 0.0, GenerateRequest(), None)) is None
+
+
+def test_hostile_text_is_handed_on_as_text_and_never_as_markup():
+    detail = detail_of(record(HOSTILE))
+    assert detail["blocks"][0]["name"] == "<img src=x onerror=alert(1)>"
+    assert "${alert(2)}" in detail["blocks"][0]["text"]
