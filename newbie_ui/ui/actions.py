@@ -43,9 +43,10 @@ class Actions:
 
     def compose(self, message: Any) -> Value:
         """Make the editor's waiting edits; what the text now holds, costs, and what looks wrong in it."""
-        made = compose.draft(message)
-        system = message.get("system") if isinstance(message, Mapping) else None
         model = self.engine.status().model
+        vocabulary = model.vocabulary if model else ()
+        made = compose.draft(message, vocabulary)
+        system = message.get("system") if isinstance(message, Mapping) else None
         text = compose.effective(made)
         tokens = notes.budget(
             text,
@@ -60,7 +61,7 @@ class Actions:
             "negative": made.negative,
             "view": compose.view(made),
             "budget": tokens,
-            "notes": notes.lint(text),
+            "notes": notes.findings(made.text, text, vocabulary),
             "say": made.say,
             "undo": made.undo,
         }

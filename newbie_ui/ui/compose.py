@@ -7,13 +7,13 @@ that loses the text. Muted characters stay in the text and are left out of what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from newbie_ui.errors import UserError
 from newbie_ui.prompt import edit, positions
-from newbie_ui.prompt.document import new_character
+from newbie_ui.prompt.document import OFFICIAL_CHARACTER_FIELDS, OFFICIAL_GENERAL_FIELDS, new_character
 from newbie_ui.prompt.xml import ParsedPrompt, parse
 from newbie_ui.request import MAX_PROMPT_CHARS
 from newbie_ui.ui import notes
@@ -21,10 +21,7 @@ from newbie_ui.ui import notes
 MAX_OPS = 200
 MAX_FIELD_NAME = 60
 # Rows that a card shows even when the text lacks them: emptied, they leave the text.
-STANDING = frozenset(
-    ("n", "gender", "appearance", "clothing", "expression", "action", "position")
-    + ("count", "style", "background", "atmosphere", "quality", "objects", "other")
-)
+STANDING = frozenset(OFFICIAL_CHARACTER_FIELDS + OFFICIAL_GENERAL_FIELDS)
 
 Op = Mapping[str, Any]
 
@@ -66,19 +63,21 @@ class Draft:
     muted: list[int] = field(default_factory=list)
     say: str = ""
     undo: bool = False
+    vocabulary: Collection[str] = ()  # tags that the model in use knows
 
     @property
     def parsed(self) -> ParsedPrompt:
         return parse(self.text)
 
 
-def draft(value: Any) -> Draft:
+def draft(value: Any, vocabulary: Collection[str] = ()) -> Draft:
     """The editor's value as it comes from a browser, with its waiting edits made."""
     value = value if isinstance(value, Mapping) else {}
     text, negative = value.get("text"), value.get("negative")
     made = Draft(
         text=text[: 2 * MAX_PROMPT_CHARS] if isinstance(text, str) else "",
         negative=negative if isinstance(negative, str) else "",
+        vocabulary=vocabulary,
     )
     muted = value.get("muted")
     made.muted = sorted({i for i in muted if isinstance(i, int) and 0 <= i < 64}) if isinstance(muted, list) else []
@@ -244,7 +243,7 @@ def _example(made: Draft, op: Op) -> None:
 
 
 def _fix(made: Draft, op: Op) -> None:
-    fixed = notes.fix(made.text, str(op.get("code")), str(op.get("message")), op.get("start"))
+    fixed = notes.fix(made.text, str(op.get("code")), str(op.get("message")), made.vocabulary)
     if fixed is not None:
         made.text = fixed
 

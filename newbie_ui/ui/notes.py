@@ -1,13 +1,52 @@
-"""Tokens, notes and fixes of a prompt, as the dock shows them."""
+"""Tokens, notes and fixes of a prompt, as the dock shows them: the prompt area's findings as plain data.
+
+Promises: a fix is applied only to the text it was offered for, found again by its code and sentence; nothing here
+raises for text.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from newbie_ui.prompt.lint import lint
+from newbie_ui.prompt.report import Finding
 from newbie_ui.prompt.xml import parse
 
 Counter = Callable[[Sequence[str]], list[int]]
+LEVELS = {"error": "warn", "warning": "warn", "hint": "info"}
+
+
+def findings(text: str, generated: str, vocabulary: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Notes on what is generated. With muted cards (`generated` differs) only fixes that fit the whole text show."""
+    found = lint(generated, vocabulary)
+    if generated == text:
+        return [_note(finding, finding) for finding in found]
+    whole = {(f.code, f.message): f for f in lint(text, vocabulary)}
+    return [_note(finding, whole.get((finding.code, finding.message))) for finding in found]
+
+
+def _note(finding: Finding, placed: Finding | None) -> dict[str, Any]:
+    """One row of the dock. `placed` is the same finding in the text that the editor holds, None if there is none."""
+    index = placed.index if placed else -1
+    return {
+        "code": finding.code,
+        "level": LEVELS.get(finding.severity, "warn"),
+        "message": finding.message,
+        "start": placed.start if placed else 0,
+        "end": placed.end if placed else 0,
+        "block": f"character:{index}" if index >= 0 else "general" if finding.block == "general" else "extra",
+        "number": index + 1,
+        "fix": placed.fix.label if placed and placed.fix else None,
+    }
+
+
+def fix(text: str, code: str, message: str, vocabulary: Collection[str] = ()) -> str | None:
+    """The text after the fix of this finding, or None if the finding is not there (any more)."""
+    for finding in lint(text, vocabulary):
+        if finding.fix is not None and (finding.code, finding.message) == (code, message):
+            return finding.fix.text
+    return None
 
 
 def budget(text: str, system: str, count: Counter, trained: int, maximum: int) -> dict[str, Any]:
@@ -27,26 +66,6 @@ def budget(text: str, system: str, count: Counter, trained: int, maximum: int) -
     tokens = count([piece[3] for piece in pieces])
     blocks = [{"kind": k, "number": n, "name": name, "tokens": c} for (k, n, name, _), c in zip(pieces, tokens)]
     return {"blocks": blocks, "total": sum(tokens), "trained": trained, "maximum": maximum, "diet": None}
-
-
-def lint(text: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "code": p.code,
-            "message": p.message,
-            "start": p.start,
-            "end": p.end,
-            "level": "warn",
-            "fix": None,
-            "block": "",
-            "number": 0,
-        }
-        for p in parse(text).problems
-    ]
-
-
-def fix(text: str, code: str, message: str, start: Any) -> str | None:
-    return None
 
 
 def diet(text: str) -> str:

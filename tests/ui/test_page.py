@@ -1,0 +1,109 @@
+"""The page as a whole: light to import, few blocks, complete words, and no way for text to become markup."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from newbie_ui.engine.fake import FakeEngine
+from newbie_ui.ui import theme, words
+from newbie_ui.ui.page import build_page, page_assets
+
+SCRIPTS = sorted(theme.STATIC.glob("*.js"))
+
+
+@pytest.fixture(scope="module")
+def page():
+    return build_page(FakeEngine(), None)
+
+
+def test_importing_the_page_leaves_torch_alone():
+    code = "import newbie_ui.ui.page, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_page_is_made_of_few_blocks(page):
+    assert len(page.blocks) <= 120  # each costs memory in every session
+
+
+def test_no_event_of_the_page_is_a_public_endpoint_unless_it_has_a_name(page):
+    for fn in page.fns.values():
+        assert fn.api_visibility == "private" or isinstance(fn.api_name, str)
+
+
+def test_every_widget_on_the_page_has_its_script():
+    source = "".join(path.read_text("utf-8") for path in SCRIPTS)
+    defined = set(re.findall(r'nb\.define\("([a-z-]+)"', source))
+    used = set()
+    for path in theme.STATIC.parent.glob("*.py"):
+        used |= set(re.findall(r'\bwidget\(\s*"([a-z-]+)"', path.read_text("utf-8")))
+    assert used
+    assert used <= defined
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_never_make_markup_from_text(path):
+    source = path.read_text("utf-8")
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        "DOMParser",
+    ):
+        assert word not in source
+    assert "</script" not in source.lower()
+
+
+def test_templates_hold_no_value(page):
+    for block in page.blocks.values():
+        template = getattr(block, "html_template", "")
+        assert "{" not in template or template == "${value}"
+
+
+def test_every_word_that_a_script_asks_for_exists():
+    english = words.words()["en"]
+    for path in SCRIPTS:
+        for key in re.findall(r'\bt\("([A-Za-z0-9_.]+)"\s*[,)]', path.read_text("utf-8")):
+            if not key.endswith("_"):
+                assert key in english, f"{path.name}: {key}"
+
+
+def test_other_languages_have_the_words_of_english_and_their_placeholders():
+    tables = words.words()
+    english = tables.pop("en")
+    for language, table in tables.items():
+        assert set(table) <= set(english), language
+        for key, text in table.items():
+            assert set(re.findall(r"\{(\w+)\}", text)) == set(re.findall(r"\{(\w+)\}", english[key])), key
+
+
+def test_light_and_dark_have_every_token_and_readable_text():
+    css = theme.token_css()
+    for name in theme.TOKENS:
+        assert css.count(f"--nb-{name}:") == 2
+    for mode in (0, 1):
+        for text, ground in (("ink", "bg"), ("ink-2", "surface"), ("ink-3", "sunken"), ("on-accent", "accent")):
+            assert contrast(theme.TOKENS[text][mode], theme.TOKENS[ground][mode]) >= 4.5, (text, ground, mode)
+        for number in range(1, 7):
+            assert contrast(theme.TOKENS["on-c"][mode], theme.TOKENS[f"c{number}"][mode]) >= 4.5
+
+
+def contrast(a, b):
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        parts = [x / 12.92 if x <= 0.03928 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_assets_download_nothing():
+    assets = page_assets()
+    assert set(assets.arguments()) == {"theme", "head", "i18n"}
+    assert not re.search(r"""(src|href)=["']?https?:""", assets.head)
+    assert "@import" not in assets.head
