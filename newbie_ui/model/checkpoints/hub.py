@@ -16,8 +16,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
-from huggingface_hub import HfApi, constants, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -85,7 +86,7 @@ def download(
         info = api.model_info(repository, revision=revision, files_metadata=True)
         files = [RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else "") for s in info.siblings or ()]
         folder = home / info.sha
-        fetched = _fetch_all(repository, info.sha, choose_files(repository, files), folder, on_progress)
+        fetched = _fetch_all(api.endpoint, repository, info.sha, choose_files(repository, files), folder, on_progress)
     except (HTTPError, OSError, HFValidationError) as error:
         raise _explained(error, repository, revision, home, api.endpoint) from error
     record = {"repository": repository, "revision": info.sha, "files": {file.name: file.size for file in fetched}}
@@ -166,7 +167,12 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def _fetch_all(
-    repository: str, revision: str, files: list[RemoteFile], folder: Path, on_progress: Progress | None
+    endpoint: str,
+    repository: str,
+    revision: str,
+    files: list[RemoteFile],
+    folder: Path,
+    on_progress: Progress | None,
 ) -> list[RemoteFile]:
     total = sum(f.size for f in files)
     done = sum(f.size for f in files if _has_size(folder / f.name, f.size))
@@ -178,12 +184,12 @@ def _fetch_all(
         if _has_size(folder / file.name, file.size):
             continue
         message = f"Downloading {repository} ({total / 1e9:.1f} GB): {file.name}"
-        _fetch(repository, revision, file, folder, _Meter(done, total, message, on_progress))
+        _fetch(endpoint, repository, revision, file, folder, _Meter(done, total, message, on_progress))
         done += file.size
     return files
 
 
-def _fetch(repository: str, revision: str, file: RemoteFile, folder: Path, meter: _Meter) -> None:
+def _fetch(endpoint: str, repository: str, revision: str, file: RemoteFile, folder: Path, meter: _Meter) -> None:
     """One file, from where an earlier attempt stopped. It gets its name only when it is whole."""
     place = folder / file.name
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -195,7 +201,7 @@ def _fetch(repository: str, revision: str, file: RemoteFile, folder: Path, meter
             have = 0
         meter(have)
         http_get(
-            hf_hub_url(repository, file.name, revision=revision),
+            f"{endpoint}/{repository}/resolve/{revision}/{quote(file.name)}",
             _Counted(out, meter),
             resume_size=have,
             headers=build_hf_headers(),
