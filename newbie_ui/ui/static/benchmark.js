@@ -23,7 +23,7 @@ nb.define("benchmark", function (w) {
       ? textButton(t("bench_stop"), "stop", () => act(w.server.bench_stop({})))
       : textButton(t("bench_run"), "play", () => act(w.server.bench_start({ presets: which.value ? [which.value] : fits.map((p) => p.name) })), ".acc", { disabled: !now.may || !fits.length });
     fill(title, h("div.grow", {}, h("h1", {}, t("bench_title")), h("p.sec", {}, now.subject || t("bench_nothing"))),
-      now.may ? [which, go] : null, h("span.vr"),
+      now.may ? [fits.length > 1 ? which : null, go] : null, h("span.vr"),
       textButton("CSV", "download", () => save("newbie_ui-times.csv", csv(), "text/csv"), "", { disabled: !now.pictures.length }),
       textButton("JSON", "copy", () => nb.copy(JSON.stringify({ subject: now.subject, presets: now.presets, run: now.run, pictures: now.pictures }), t("copied")), "", { disabled: !now.pictures.length }));
   }
