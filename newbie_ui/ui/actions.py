@@ -12,6 +12,7 @@ from typing import Any
 
 from newbie_ui.engine.base import Engine, EngineStatus
 from newbie_ui.errors import NewbieError, RequestError, UserError
+from newbie_ui.prompt.budget import POSSIBLE, TRAINED
 from newbie_ui.prompt.complete import complete
 from newbie_ui.prompt.tags import Vocabulary, builtin
 from newbie_ui.request import DEFAULT_SYSTEM_PROMPT, MAX_PROMPT_CHARS, PARAMETERS, GenerateRequest, GenerateResult
@@ -48,13 +49,11 @@ class Actions:
         made = compose.draft(message, vocabulary)
         system = message.get("system") if isinstance(message, Mapping) else None
         text = compose.effective(made)
-        tokens = notes.budget(
-            text,
-            self._system(system),
-            self.engine.count_tokens,
-            model.trained_tokens if model else 512,
-            model.max_tokens if model else 1023,
-        )
+        limits = (model.trained_tokens, model.max_tokens) if model else (TRAINED, POSSIBLE)
+        tokens = notes.tokens(text, compose.slots(made), self._system(system), self.engine.count_tokens, *limits)
+        for mark in ("trained_end", "possible_end"):  # shown in the XML view, which holds the muted cards too
+            end = tokens[mark] if text == made.text else None
+            tokens[mark] = None if end is None else compose.utf16(text, end)
         return {
             "text": made.text,
             "muted": made.muted,

@@ -13,6 +13,7 @@ from typing import Any
 
 from newbie_ui.errors import UserError
 from newbie_ui.prompt import edit, positions
+from newbie_ui.prompt.budget import diet
 from newbie_ui.prompt.document import OFFICIAL_CHARACTER_FIELDS, OFFICIAL_GENERAL_FIELDS, new_character
 from newbie_ui.prompt.xml import ParsedPrompt, parse
 from newbie_ui.request import MAX_PROMPT_CHARS
@@ -249,15 +250,13 @@ def _fix(made: Draft, op: Op) -> None:
 
 
 def _diet(made: Draft, op: Op) -> None:
-    made.text = notes.diet(made.text)
+    made.text = diet(made.text)
 
 
 def _paste(made: Draft, op: Op) -> None:
     text = op.get("text")
     if isinstance(text, str) and text.strip():
-        made.text, negative, made.say = notes.read_anything(text[: 5 * MAX_PROMPT_CHARS])
-        made.negative = negative if negative is not None else made.negative
-        made.muted, made.undo = [], True
+        made.text, made.muted, made.undo = text[: 5 * MAX_PROMPT_CHARS], [], True
 
 
 ACTS: dict[str, Callable[[Draft, Op], None]] = {
@@ -279,7 +278,12 @@ ACTS: dict[str, Callable[[Draft, Op], None]] = {
 # ---- what the editor draws --------------------------------------------------------------------------------------
 
 
-def view(made: Draft, cut: int | None = None, limit: int | None = None) -> dict[str, Any]:
+def slots(made: Draft) -> list[int]:
+    """Card numbers of the characters that are generated."""
+    return [i + 1 for i in range(len(made.parsed.characters)) if i not in made.muted]
+
+
+def view(made: Draft) -> dict[str, Any]:
     """The text as cards: characters, general fields, and whatever else stands in it, in text order."""
     parsed = made.parsed
     spans = [(e.start, e.name, (e.value_start, e.value_end)) for e in parsed.elements]
@@ -299,8 +303,6 @@ def view(made: Draft, cut: int | None = None, limit: int | None = None) -> dict[
         "general": _rows(parsed.prompt.general.fields),
         "extras": _rows(tuple(extras.items())),
         "max_characters": edit.MAX_CHARACTERS,
-        "cut": None if cut is None else utf16(made.text, cut),
-        "limit": limit,
     }
 
 

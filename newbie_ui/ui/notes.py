@@ -6,20 +6,21 @@ raises for text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from newbie_ui.prompt.budget import CountTokens, budget, saved
 from newbie_ui.prompt.lint import lint
 from newbie_ui.prompt.report import Finding
 from newbie_ui.prompt.xml import parse
 
-Counter = Callable[[Sequence[str]], list[int]]
 LEVELS = {"error": "warn", "warning": "warn", "hint": "info"}
+ORDER = ("error", "warning", "hint")
 
 
 def findings(text: str, generated: str, vocabulary: Collection[str] = ()) -> list[dict[str, Any]]:
     """Notes on what is generated. With muted cards (`generated` differs) only fixes that fit the whole text show."""
-    found = lint(generated, vocabulary)
+    found = sorted(lint(generated, vocabulary), key=lambda finding: ORDER.index(finding.severity))
     if generated == text:
         return [_note(finding, finding) for finding in found]
     whole = {(f.code, f.message): f for f in lint(text, vocabulary)}
@@ -49,28 +50,31 @@ def fix(text: str, code: str, message: str, vocabulary: Collection[str] = ()) ->
     return None
 
 
-def budget(text: str, system: str, count: Counter, trained: int, maximum: int) -> dict[str, Any]:
-    """Tokens of each block against both marks."""
-    parsed = parse(text)
-    pieces, cursor, number = [("system", 0, "", system)], 0, 0
-    for block in parsed.blocks:
-        if block.kind == "character":
-            number += 1
-        name = parsed.prompt.characters[number - 1].name if block.kind == "character" else ""
-        if text[cursor : block.start].strip():
-            pieces.append(("text", 0, "", text[cursor : block.start]))
-        pieces.append((block.kind, number if block.kind == "character" else 0, name, text[block.start : block.end]))
-        cursor = block.end
-    if text[cursor:].strip():
-        pieces.append(("text", 0, "", text[cursor:]))
-    tokens = count([piece[3] for piece in pieces])
-    blocks = [{"kind": k, "number": n, "name": name, "tokens": c} for (k, n, name, _), c in zip(pieces, tokens)]
-    return {"blocks": blocks, "total": sum(tokens), "trained": trained, "maximum": maximum, "diet": None}
+def tokens(
+    text: str, slots: Sequence[int], system: str, count: CountTokens, trained: int, possible: int
+) -> dict[str, Any]:
+    """Tokens of each block against both marks, and what the diet would save.
 
-
-def diet(text: str) -> str:
-    return text
-
-
-def read_anything(text: str) -> tuple[str, str | None, str]:
-    return text, None, "Taken over."
+    Args:
+        slots: card number (from 1) of each character of the text; with muted cards they are not 1, 2, 3 …
+    """
+    found = budget(text, count, system, trained, possible)
+    characters = parse(text).prompt.characters
+    blocks = [
+        {
+            "kind": block.kind,
+            "number": slots[block.index] if 0 <= block.index < len(slots) else 0,
+            "name": characters[block.index].name if block.index >= 0 else "",
+            "tokens": block.tokens,
+        }
+        for block in found.blocks
+    ]
+    return {
+        "blocks": blocks,
+        "total": found.total,
+        "trained": trained,
+        "maximum": possible,
+        "saves": saved(text, count) if text.strip() else 0,
+        "trained_end": found.trained_end,
+        "possible_end": found.possible_end,
+    }

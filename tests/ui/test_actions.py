@@ -115,7 +115,7 @@ def test_an_odd_control_message_does_nothing(actions, message):
 
 def test_compose_answers_with_text_cards_tokens_and_notes(actions):
     answer = actions.compose({"text": EXAMPLE.replace("2girls", "1girl"), "negative": "", "muted": [], "pending": []})
-    assert answer["budget"]["total"] == sum(block["tokens"] for block in answer["budget"]["blocks"])
+    assert answer["budget"]["total"] == sum(block["tokens"] for block in answer["budget"]["blocks"]) + 1
     note = next(note for note in answer["notes"] if note["fix"] and "2girls" in note["fix"])
     fixed = actions.compose({"text": answer["text"], "pending": [{"op": "fix", **note}]})
     assert "<count>2girls" in fixed["text"]
@@ -124,7 +124,24 @@ def test_compose_answers_with_text_cards_tokens_and_notes(actions):
 
 def test_a_muted_character_costs_no_tokens(actions):
     whole = actions.compose({"text": EXAMPLE})["budget"]["total"]
-    assert actions.compose({"text": EXAMPLE, "muted": [1]})["budget"]["total"] < whole - 40
+    muted = actions.compose({"text": EXAMPLE, "muted": [0]})["budget"]
+    assert muted["total"] < whole - 40
+    assert [b["number"] for b in muted["blocks"] if b["kind"] == "character"] == [2]
+
+
+def test_the_diet_saves_what_it_says(actions):
+    text = "<character_1>\n  <appearance>cat</appearance>\n  <action></action>\n  <clothing></clothing>\n</character_1>"
+    before = actions.compose({"text": text})["budget"]
+    after = actions.compose({"text": text, "pending": [{"op": "diet"}]})["budget"]
+    assert before["saves"] == before["total"] - after["total"]
+    assert after["saves"] == 0
+
+
+def test_the_xml_view_is_told_where_the_marks_are(actions):
+    text = EXAMPLE + "\n<caption>" + "word " * 600 + "</caption>"
+    found = actions.compose({"text": text})["budget"]
+    assert 0 < found["trained_end"] < len(text)
+    assert found["possible_end"] is None
 
 
 def test_completion_works_in_the_middle_of_a_text_with_wide_characters(actions):

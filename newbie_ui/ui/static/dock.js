@@ -45,7 +45,7 @@ nb.define("dock", function (w) {
       return [kept ? h("i." + colour(b), { style: { flex: kept } }) : null, cut ? h("i.cut." + colour(b), { style: { flex: cut } }) : null];
     });
     fill(tokens, h("div.row.head", {}, h("h2", {}, t("tokens")), h("span.grow"),
-      budget.diet && budget.diet.saves > 0 && (over || budget.diet.saves > 40) ? h("button.link", { type: "button", title: t("diet_help"), onclick: () => emit("diet", budget.diet.kind) }, t("diet", { n: budget.diet.saves })) : null,
+      budget.saves > 0 && (over || budget.saves > 40) ? h("button.link", { type: "button", title: t("diet_help"), onclick: () => emit("diet") }, t("diet", { n: budget.saves })) : null,
       h("span.figure", {}, words)),
       h("div.bud", { role: "img", "aria-label": label }, bars, total < scale ? h("i.rest", { style: { flex: scale - total } }) : null,
         over ? h("u", { style: { left: 100 * trained / scale + "%" }, title: t("trained_mark", { n: trained }) }) : null),

@@ -45,7 +45,7 @@ nb.define("editor", function (w) {
       doc.muted = answer.muted;
       if (answer.negative !== undefined) doc.negative = answer.negative;
       doc.pending = doc.pending.filter((op) => !sent.some((s) => JSON.stringify(s) === JSON.stringify(op)));
-      view = answer.view;
+      view = { ...answer.view, trained_end: answer.budget.trained_end, possible_end: answer.budget.possible_end, trained: answer.budget.trained, maximum: answer.budget.maximum };
       publish();
       draw();
       emit("composed", answer);
@@ -174,7 +174,7 @@ nb.define("editor", function (w) {
   nb.on("mode", () => setMode(mode === "cards" ? "xml" : "cards"));
   nb.on("add-character", addCharacter);
   nb.on("fix", (finding) => structural({ op: "fix", code: finding.code, message: finding.message, start: finding.start }));
-  nb.on("diet", (kind) => structural({ op: "diet", kind }));
+  nb.on("diet", () => structural({ op: "diet" }));
   nb.on("paste", (text) => structural({ op: "paste", text }));
   nb.on("example", () => structural({ op: "example" }));
   nb.on("system", () => flush());

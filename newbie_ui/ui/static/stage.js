@@ -32,8 +32,8 @@ nb.define("stage", function (w) {
   }
   function sizeWanted() { const s = nb.state.size; return s ? [s.width, s.height] : v.default_size || [1, 1]; }
   function drawEmpty() {
-    const view = nb.state.view, count = view ? view.characters.filter((c, i) => !(nb.state.muted || []).includes(i)).length : 0;
-    fill(empty, h("div.dots", {}, Array.from({ length: count }, (_, i) => h("span.dot.big.k" + (i + 1), {}, String(i + 1)))),
+    const view = nb.state.view, cards = (view ? view.characters.map((c, i) => i + 1) : []).filter((n) => !(nb.state.muted || []).includes(n - 1)), count = cards.length;
+    fill(empty, h("div.dots", {}, cards.map((n) => h("span.dot.big.k" + n, {}, String(n)))),
       h("b", {}, count > 1 ? t("ready_many", { n: count }) : count ? t("ready_one") : t("ready_none")), h("p", {}, t("press_generate")),
       h("div.row", {}, h("button.btn", { type: "button", onclick: () => emit("example") }, t("load_example")),
         h("button.btn", { type: "button", onclick: () => emit("open-file") }, t("open_picture"))));

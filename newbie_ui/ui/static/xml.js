@@ -29,23 +29,25 @@ nb.xmlView = function (onedit) {
   }
 
   function paint() {
-    const text = area.value, blocks = blocksOf(text), cut = view && view.text === text && view.cut !== null && view.cut !== undefined ? view.cut : -1;
-    const parts = [];
-    let at = 0, block = -1, out = under.ownerDocument.createDocumentFragment();
+    const text = area.value, blocks = blocksOf(text), fits = view && view.text === text;
+    const past = fits && view.trained_end !== null && view.trained_end !== undefined ? view.trained_end : -1;
+    const cut = fits && view.possible_end !== null && view.possible_end !== undefined ? view.possible_end : -1;
+    const out = under.ownerDocument.createDocumentFragment();
     const edges = new Set([0, text.length]);
     let match;
     TAG.lastIndex = 0;
     const tags = [];
     while ((match = TAG.exec(text))) { tags.push([match.index, match.index + match[0].length, match[2]]); edges.add(match.index); edges.add(match.index + match[0].length); }
-    if (cut >= 0) edges.add(cut);
+    for (const mark of [past, cut]) if (mark >= 0) edges.add(mark);
     const sorted = [...edges].sort((a, b) => a - b);
     for (let i = 0; i + 1 < sorted.length; i++) {
       const [a, b] = [sorted[i], sorted[i + 1]], tag = tags.find((x) => x[0] <= a && b <= x[1]);
       const inside = blocks.find((x) => x.start <= a && b <= x.end);
       const head = tag && (BLOCK.test(tag[2]) || GENERAL.test(tag[2]) || inside && inside.colour === "k4");
-      const classes = [head ? "hd " + (inside ? inside.colour : "") : tag ? "tg" : "", cut >= 0 && a >= cut ? "cut" : "", inside && muted.includes(inside.index) ? "mt" : ""].join(" ").trim();
+      const classes = [head ? "hd " + (inside ? inside.colour : "") : tag ? "tg" : "", cut >= 0 && a >= cut ? "cut" : past >= 0 && a >= past ? "past" : "", inside && muted.includes(inside.index) ? "mt" : ""].join(" ").trim();
       const span = h("span", { class: classes || null }, text.slice(a, b));
-      if (a === cut && cut > 0) out.append(h("span.limit", { "data-words": t("limit_here", { n: view.limit }) }));
+      if (a === past && a > 0) out.append(h("span.limit", { "data-words": t("limit_trained", { n: view.trained }) }));
+      if (a === cut && a > 0) out.append(h("span.limit.hard", { "data-words": t("limit_here", { n: view.maximum }) }));
       out.append(span);
     }
     out.append(document.createTextNode("\n"));
