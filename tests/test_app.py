@@ -80,3 +80,34 @@ def test_the_address_to_open_is_one_that_works(tmp_path):
     assert url("0.0.0.0") == "http://127.0.0.1:80"
     assert url("::1") == "http://[::1]:80"
     assert url("nas.local") == "http://nas.local:80"
+
+
+class Site:
+    """As much of a site as `announce` looks at."""
+
+    def __init__(self, options, tunnel):
+        self.options, self.page = options, self
+        self.open_tunnel = tunnel
+
+
+def shared_site(tmp_path, tunnel):
+    settings = from_flags({"output_dir": str(tmp_path), "share": True}, {})
+    return settings, Site(app.server_options(settings, 7860, tmp_path), tunnel)
+
+
+def test_a_public_link_is_told_once_the_page_answers(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    settings, site = shared_site(tmp_path, lambda host, port: f"https://x.example for {host}:{port}")
+    app.announce("http://127.0.0.1:7860", settings, site)
+    assert "https://x.example for 127.0.0.1:7860" in capsys.readouterr().out
+
+
+def test_without_a_tunnel_the_page_goes_on_here(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+
+    def no_tunnel(host, port):
+        raise RuntimeError("no relay")
+
+    settings, site = shared_site(tmp_path, no_tunnel)
+    app.announce("http://127.0.0.1:7860", settings, site)
+    assert "goes on here only: no relay" in capsys.readouterr().err

@@ -33,7 +33,7 @@ nb.define("gallery", function (w) {
   }, (item) => ({
     current: current && current.id === item.id, selected: selected.has(item.id), selecting, letter: letterOf(item.id),
   }));
-  const main = h("div.nb-g-main", {},
+  const main = h("div.nb-g-main", {}, h("h1.nb-hidden", {}, nb.t("gallery")),
     h("div.nb-g-top", {}, filters, h("label.nb-g-search", {}, icon("search"), chips, search, h("span.kbd", { "aria-hidden": "true" }, "/")),
       order, select, may.edit ? more : null, importing, folder),
     grid.box, empty, tray);
