@@ -100,7 +100,8 @@ def announce(url: str, settings: Settings, site) -> None:
     print(f"newbie_ui is at {url}   pictures go to {settings.output_dir}", flush=True)
     if site.options.share:
         try:
-            print(f"public address, for a week at most: {site.page.open_tunnel("127.0.0.1", site.options.port)}", flush=True)
+            address = site.page.open_tunnel("127.0.0.1", site.options.port)
+            print(f"public address, for a week at most: {address}", flush=True)
         except (OSError, RuntimeError, ValueError) as error:
             print(f"newbie_ui: no public address, the page goes on here only: {error}", file=sys.stderr, flush=True)
 
