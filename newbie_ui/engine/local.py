@@ -76,6 +76,7 @@ class LocalEngine(QueuedEngine):
         sink: stores each picture before it is announced.
         source: another model than the settings name, e.g. one built in memory.
         history: where measured times are kept; by default in the output folder.
+        presets: other ones than the files in the settings' folder.
         limits: `max_waiting`, `max_per_client`, `keep_ended`, see `JobBoard`.
     """
 
@@ -86,12 +87,13 @@ class LocalEngine(QueuedEngine):
         *,
         source: ModelSource | None = None,
         history: History | None = None,
+        presets: Sequence[Preset] | None = None,
         **limits: int,
     ):
         super().__init__(sink, **limits)
         self._settings = settings
         self._source = source or ModelSource.from_settings(settings)
-        self._presets = load_presets(settings.presets_dir)
+        self._presets = load_presets(settings.presets_dir) if presets is None else tuple(presets)
         self._history = History(settings.output_dir) if history is None else history
         self._cache = EmbeddingCache()
         self._tokenizing = threading.Lock()
@@ -114,6 +116,13 @@ class LocalEngine(QueuedEngine):
             raise EngineError("The engine is still opening. Tokens can be counted when it is ready.")
         with self._tokenizing:
             return pipe.count_tokens(texts)
+
+    @property
+    def rig(self) -> Rig:
+        """The pipeline as it is set up now, for the bench: to be touched only while no job runs."""
+        if self._rig is None:
+            raise EngineError("The engine is still opening.")
+        return self._rig
 
     # ---- hooks of QueuedEngine ---------------------------------------------------------------------------------
 

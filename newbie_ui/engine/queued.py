@@ -88,6 +88,7 @@ class QueuedEngine(ABC):
         self._message = ""
         self._loading_told = 0.0
         self._closing = threading.Event()
+        self._opened = threading.Event()
         self._thread: threading.Thread | None = None
         self.device: DeviceInfo | None = None
         self.model: ModelInfo | None = None
@@ -200,8 +201,14 @@ class QueuedEngine(ABC):
         if thread.is_alive():
             log.warning("the engine's worker did not end in time; it is left behind")
 
+    def wait_until_open(self, timeout_s: float | None = None) -> EngineState:
+        """Wait until opening has ended, well or not; returns the state."""
+        self._opened.wait(timeout_s)
+        return self._state
+
     def __enter__(self):
-        self.open()
+        if self._state is EngineState.NEW:
+            self.open()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -210,7 +217,9 @@ class QueuedEngine(ABC):
     # ---- the worker thread ------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        if not self._load_or_fail():
+        ready = self._load_or_fail()
+        self._opened.set()
+        if not ready:
             return
         while (job := self._board.take()) is not None:
             self._become(EngineState.BUSY)

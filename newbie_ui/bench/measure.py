@@ -1,0 +1,165 @@
+"""One rung, measured through the engine: the same way that a picture of the page goes.
+
+The first picture is timed by itself (it includes changing the preset and compiling); the steady state is the median
+of the rounds after it, each with another seed. Quality is compared with the exact rung of the same run: one velocity
+at fixed input, and pictures of the same seeds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from newbie_ui.bench.rungs import Rung
+from newbie_ui.engine.base import generate
+from newbie_ui.engine.local import LocalEngine
+from newbie_ui.engine.rig import Rig
+from newbie_ui.errors import UserError
+from newbie_ui.model.text import Conditioning
+from newbie_ui.request import Failed, GenerateRequest, GenerateResult, Picture
+
+VELOCITY_TOKENS = 200
+COMPARED_PICTURES = 4
+
+
+@dataclass(frozen=True)
+class RungResult:
+    """What a rung cost and what it kept. Seconds are of one picture; None where it does not apply."""
+
+    rung: str
+    adds: str
+    lossless: bool
+    width: int
+    height: int
+    batch: int
+    steps: int
+    first_s: float  # the first batch, with changing the preset and compiling
+    steady_s: float
+    encode_s: float  # with the prompt in the cache
+    denoise_s: float
+    decode_s: float
+    overhead_ms: float  # of the engine: everything outside the three stages
+    step_ms: float
+    floor_ms: float | None
+    share_of_floor: float | None
+    images_per_min: float
+    allocated_gb: float | None
+    reserved_gb: float | None
+    reuse: float | None  # allocated / reserved
+    resident_gb: float | None
+    velocity_error: float | None  # relative, against the exact rung
+    psnr_db: float | None  # of pictures, against the exact rung
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Exact:
+    """What the exact rung made, to compare the others with."""
+
+    velocity: Tensor | None = None
+    pictures: list[np.ndarray] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What every rung is asked for."""
+
+    request: GenerateRequest
+    rounds: int
+    floor_s: Callable[[Rung], float] | None = None
+
+
+def measure_rung(engine: LocalEngine, rung: Rung, case: Case, exact: Exact, is_exact: bool = False) -> RungResult:
+    """Run a rung's first picture and its rounds. Raises UserError when the engine fails."""
+    request = replace(case.request, preset=rung.name)
+    first_s, _ = _run(engine, replace(request, seed=0))
+    rounds = [_run(engine, replace(request, seed=seed)) for seed in range(case.rounds)]
+    results = [result for _, made in rounds for result in made]
+    pictures = [np.asarray(result.image, dtype=np.float32) for result in results[:COMPARED_PICTURES]]
+    speed = None if rung.reference else velocity(engine.rig, request.width, request.height)
+    if is_exact:
+        exact.velocity, exact.pictures = speed, pictures
+    walls, together = [wall for wall, _ in rounds], request.images
+    stages = [r.timings.encode_s + r.timings.denoise_s + r.timings.decode_s for r in results]
+    step_s = statistics.median(r.timings.s_per_step for r in results) * together
+    floor_s = case.floor_s(rung) if case.floor_s else None
+    last = results[-1]
+    return RungResult(
+        rung=rung.name,
+        adds=rung.adds,
+        lossless=rung.lossless,
+        width=last.resolved.width,
+        height=last.resolved.height,
+        batch=together,
+        steps=last.resolved.steps,
+        first_s=first_s,
+        steady_s=statistics.median(walls) / together,
+        encode_s=statistics.median(r.timings.encode_s for r in results),
+        denoise_s=statistics.median(r.timings.denoise_s for r in results),
+        decode_s=statistics.median(r.timings.decode_s for r in results),
+        overhead_ms=1000 * (statistics.median(walls) / together - statistics.median(stages)),
+        step_ms=1000 * step_s,
+        floor_ms=None if floor_s is None else 1000 * floor_s,
+        share_of_floor=None if floor_s is None else floor_s / step_s,
+        images_per_min=60 * len(results) / sum(walls),
+        **_memory(results),
+        velocity_error=None if rung.reference or is_exact else _relative(speed, exact.velocity),
+        psnr_db=None if rung.reference or is_exact else psnr(pictures, exact.pictures),
+        facts=dict(last.facts),
+    )
+
+
+def velocity(rig: Rig, width: int, height: int) -> Tensor:
+    """One velocity (1, C, h, w) at fixed latents and conditioning; only while the engine is idle."""
+    pipe = rig.pipe
+    config = pipe.transformer.config
+    generator = torch.Generator("cpu").manual_seed(0)
+    features = torch.randn(1, VELOCITY_TOKENS, config.cap_feat_dim, generator=generator)
+    pooled = torch.randn(1, config.clip_text_dim, generator=generator) if config.clip_text_dim else None
+    conditioning = Conditioning(features, torch.ones(1, VELOCITY_TOKENS, dtype=torch.bool), pooled)
+    with rig.placement.stage("denoise"):
+        latents = pipe.prepare_latents([0], height, width)
+        steps = pipe.denoise(conditioning, None, latents, steps=2)
+        step = next(steps)
+        steps.close()
+    return (step.denoised - latents.to(step.denoised.device)).float().cpu()
+
+
+def psnr(pictures: Sequence[np.ndarray], exact: Sequence[np.ndarray]) -> float | None:
+    """Mean over pictures of the same seeds, in dB; at most 99 for equal ones."""
+    pairs = [(a, b) for a, b in zip(pictures, exact) if a.shape == b.shape]
+    if not pairs:
+        return None
+    errors = [float(np.mean((a - b) ** 2)) for a, b in pairs]
+    return statistics.mean(99.0 if e == 0 else min(99.0, 10 * np.log10(255**2 / e)) for e in errors)
+
+
+def _run(engine: LocalEngine, request: GenerateRequest) -> tuple[float, list[GenerateResult]]:
+    started = time.perf_counter()
+    made = []
+    for event in generate(engine, request):
+        if isinstance(event, Picture):
+            made.append(event.result)
+        elif isinstance(event, Failed):
+            raise UserError(event.message)
+    return time.perf_counter() - started, made
+
+
+def _relative(got: Tensor, exact: Tensor | None) -> float | None:
+    return None if exact is None else float((got - exact).norm() / exact.norm())
+
+
+def _memory(results: Sequence[GenerateResult]) -> dict[str, float | None]:
+    def peak(name: str) -> float | None:
+        values = [getattr(r.memory, name) for r in results if getattr(r.memory, name) is not None]
+        return max(values) if values else None
+
+    allocated, reserved = peak("allocated_gb"), peak("reserved_gb")
+    reuse = allocated / reserved if allocated and reserved else None
+    return {"allocated_gb": allocated, "reserved_gb": reserved, "reuse": reuse, "resident_gb": peak("resident_gb")}

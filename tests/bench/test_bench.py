@@ -1,0 +1,126 @@
+"""The bench: its arithmetic, its ladder, and one whole run on a tiny model."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+import torch
+
+from newbie_ui.bench.__main__ import main
+from newbie_ui.bench.ceilings import measure_ceilings
+from newbie_ui.bench.measure import psnr
+from newbie_ui.bench.reference import with_reference
+from newbie_ui.bench.rungs import ladder
+from newbie_ui.bench.work import layer_shapes, step_work
+from newbie_ui.engine.base import DeviceInfo
+from tests import tiny
+
+FULL = {
+    "dim": 2304,
+    "n_layers": 36,
+    "n_refiner_layers": 2,
+    "n_heads": 24,
+    "n_kv_heads": 8,
+    "multiple_of": 256,
+    "ffn_dim_multiplier": None,
+}
+
+
+def test_the_work_of_the_full_size_is_what_it_is_known_to_be():
+    assert layer_shapes(FULL).weights == pytest.approx(77.9e6, rel=0.01)
+    work = step_work(FULL, 1024, 1024, [304, 304])
+    assert work.matmul == pytest.approx(52e12, rel=0.01)
+    assert work.attention == pytest.approx(13.5e12, rel=0.01)
+
+
+def test_the_floor_is_the_work_at_the_measured_rates():
+    config = dict(tiny.pipeline().transformer.config)
+    ceilings = measure_ceilings(config, torch.device("cpu"), torch.float32, tokens=32, rounds=2)
+    assert set(ceilings.matmul) == {"qkv", "out", "w1+w3", "w2"}
+    assert set(ceilings.attention) == {"native"}
+    small, large = (ceilings.floor_s(step_work(config, 64, side, [16]), config) for side in (64, 128))
+    assert 0 < small < large
+
+
+def test_a_card_climbs_further_than_a_processor():
+    names = [rung.name for rung in ladder(DeviceInfo("cuda", "A card", 80.0, (9, 0)))]
+    assert names == ["reference", "eager", "attention", "compiled", "vae", "tiled", "fp8", "interval", "cached"]
+    older = {rung.name: rung for rung in ladder(DeviceInfo("cuda", "A card", 24.0, (8, 6)))}
+    assert older["int8"].preset.compile == "block"
+    assert not older["int8"].lossless
+    assert older["compiled"].lossless
+    assert "attention" not in [rung.name for rung in ladder(DeviceInfo("cpu", "A processor", 16.0))]
+
+
+def test_each_rung_keeps_what_the_rungs_before_it_added():
+    rungs = {rung.name: rung.preset for rung in ladder(DeviceInfo("cuda", "A card", 80.0, (9, 0)))}
+    last = rungs["cached"]
+    assert (last.attention, last.compile, last.compile_vae, last.quantize) == ("auto", "block", True, "fp8")
+    assert last.tiling == "off"  # tiling costs time: it is a side step
+
+
+@torch.no_grad()
+def test_the_reference_transformer_stands_in_for_ours():
+    pipe = with_reference(tiny.pipeline())
+    conditioning = pipe.encode(["blue_hair"], "")
+    steps = list(pipe.denoise(conditioning, pipe.encode([""], ""), pipe.prepare_latents([1], 64, 64), steps=2))
+    assert steps[-1].latents.isfinite().all()
+
+
+def test_equal_pictures_have_the_highest_psnr():
+    torch.manual_seed(0)
+    picture = (torch.rand(8, 8, 3) * 255).numpy()
+    assert psnr([picture], [picture]) == 99.0
+    assert psnr([picture], [picture + 10]) == pytest.approx(28.13, abs=0.01)
+    assert psnr([picture], []) is None
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """stdout lines and the CSV of one run on the tiny model."""
+    folder = tmp_path_factory.mktemp("bench")
+    tiny.save(folder / "model")
+    argv = ["--model", str(folder / "model"), "--rungs", "reference,eager,tiled", "--device", "cpu"]
+    argv += ["--rounds", "2", "--steps", "2", "--csv", str(folder / "bench.csv")]
+    with pytest.MonkeyPatch.context() as patch:
+        lines = []
+        patch.setattr("builtins.print", lambda *a, **k: lines.append((" ".join(map(str, a)), k.get("file"))))
+        assert main(argv) == 0
+    return [line for line, _ in lines], folder / "bench.csv"
+
+
+def test_a_run_tells_the_ceilings_first_and_ends_with_one_json_line(run):
+    lines, _ = run
+    assert "TFLOP/s at this model's shapes" in lines[1]
+    data = json.loads(lines[-1])
+    by_name = {result["rung"]: result for result in data["results"]}
+    assert list(by_name) == ["reference", "eager", "tiled"]
+    assert by_name["tiled"]["velocity_error"] < 1e-5
+    assert by_name["tiled"]["psnr_db"] > 40
+    assert by_name["reference"]["velocity_error"] is None
+    assert all(r["steady_s"] > 0 and r["first_s"] > 0 and r["resident_gb"] > 0.1 for r in by_name.values())
+    assert data["ceilings"]["matmul"]["qkv"] > 0
+
+
+def test_a_run_is_appended_to_a_csv(run):
+    _, file = run
+    rows = list(csv.DictReader(file.read_text().splitlines()))
+    assert [row["rung"] for row in rows] == ["reference", "eager", "tiled"]
+    assert float(rows[0]["step_ms"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--rungs", "warp"], "--rungs has 'warp'. Here there are: reference, eager"),
+        (["--sizes", "big"], "--sizes has 'big'. Use sizes such as 1024x1024"),
+        (["--rounds", "0"], "--rounds is '0'. Use whole numbers above 0."),
+        (["--cap-gb", "8"], "there is no card here"),
+        (["--presets", "best"], "Preset 'best' is unknown. Use one of: balanced"),
+    ],
+)
+def test_wrong_flags_are_explained(capsys, argv, message):
+    assert main([*argv, "--device", "cpu"]) == 2
+    assert message in capsys.readouterr().err
