@@ -65,6 +65,13 @@ class Modulation:
     final: Tensor | None  # (B, dim)
 
 
+class RMSNorm(nn.RMSNorm):
+    """x / rms(x) · weight in x's own precision, also where the weight is stored in a narrower one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class FeedForward(nn.Module):
     """SwiGLU: w2(silu(w1 x) · w3 x)."""
 
@@ -90,10 +97,10 @@ class NewbieRefinerBlock(nn.Module):
         super().__init__()
         self.attention = NewbieAttention(dim, *heads, qk_norm, self._processor_class())
         self.feed_forward = FeedForward(dim, ffn_dim)
-        self.attention_norm1 = nn.RMSNorm(dim, eps=eps)
-        self.attention_norm2 = nn.RMSNorm(dim, eps=eps)
-        self.ffn_norm1 = nn.RMSNorm(dim, eps=eps)
-        self.ffn_norm2 = nn.RMSNorm(dim, eps=eps)
+        self.attention_norm1 = RMSNorm(dim, eps=eps)
+        self.attention_norm2 = RMSNorm(dim, eps=eps)
+        self.ffn_norm1 = RMSNorm(dim, eps=eps)
+        self.ffn_norm2 = RMSNorm(dim, eps=eps)
         if c_dim is not None:
             self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(c_dim, 4 * dim))
 
@@ -111,11 +118,14 @@ class NewbieRefinerBlock(nn.Module):
             return x + self.ffn_norm2(self.feed_forward(self.ffn_norm1(x)))
         if modulation is None:
             modulation = self.adaLN_modulation(c)
-        scale_msa, gate_msa, scale_mlp, gate_mlp = modulation.unsqueeze(1).chunk(4, dim=-1)
-        h = self.attention(self.attention_norm1(x) * (1 + scale_msa), rotary, token_mask)
-        x = x + gate_msa.tanh() * self.attention_norm2(h)
-        h = self.feed_forward(self.ffn_norm1(x) * (1 + scale_mlp))
-        return x + gate_mlp.tanh() * self.ffn_norm2(h)
+        dtype = modulation.dtype  # of the matrix products; everything else has x's precision, which may be higher
+        scale_msa, gate_msa, scale_mlp, gate_mlp = modulation.to(x.dtype).unsqueeze(1).chunk(4, dim=-1)
+        h = self.attention_norm1(x) * (1 + scale_msa)
+        h = self.attention(h.to(dtype), rotary, token_mask)
+        x = x + gate_msa.tanh() * self.attention_norm2(h.to(x.dtype))
+        h = self.ffn_norm1(x) * (1 + scale_mlp)
+        h = self.feed_forward(h.to(dtype))
+        return x + gate_mlp.tanh() * self.ffn_norm2(h.to(x.dtype))
 
 
 class NewbieBlock(NewbieRefinerBlock):
@@ -149,13 +159,18 @@ class FinalLayer(nn.Module):
 
     def forward(self, hidden_states: Tensor, c: Tensor | None = None, modulation: Tensor | None = None) -> Tensor:
         scale = self.adaLN_modulation(c) if modulation is None else modulation
-        return self.linear(self.norm_final(hidden_states) * (1 + scale.unsqueeze(1)))
+        x = self.norm_final(hidden_states) * (1 + scale.unsqueeze(1))
+        return self.linear(x.to(scale.dtype))
 
 
 class NewbieTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, CacheMixin, PeftAdapterMixin):
     """NextDiT_3B_GQA_patch2_Adaln_Refiner_WHIT_CLIP; the defaults are the published model (3.486 B parameters).
 
     `clip_img_dim` is unused, `norm_final` too: both are in the published files.
+
+    Attributes:
+        residual_dtype: precision of the stream that all blocks add to, and of norms and modulation. float32 halves
+            the error of bfloat16, or better (docs/model.md); None takes the latents' own and moves fewer bytes.
     """
 
     _no_split_modules: ClassVar = ["NewbieRefinerBlock", "NewbieBlock"]
@@ -203,18 +218,19 @@ class NewbieTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, CacheMix
         }
         self.x_embedder = nn.Linear(patch_size**2 * in_channels, dim)
         self.t_embedder = TimeEmbedder(c_dim)
-        self.cap_embedder = nn.Sequential(nn.RMSNorm(cap_feat_dim, eps=norm_eps), nn.Linear(cap_feat_dim, dim))
+        self.cap_embedder = nn.Sequential(RMSNorm(cap_feat_dim, eps=norm_eps), nn.Linear(cap_feat_dim, dim))
         if clip_text_dim:
             self.clip_text_pooled_proj = nn.Sequential(
-                nn.RMSNorm(clip_text_dim, eps=1e-6), nn.Linear(clip_text_dim, clip_text_dim)
+                RMSNorm(clip_text_dim, eps=1e-6), nn.Linear(clip_text_dim, clip_text_dim)
             )
             self.time_text_embed = nn.Sequential(nn.SiLU(), nn.Linear(c_dim + clip_text_dim, c_dim))
         refiners = range(n_refiner_layers)
         self.noise_refiner = nn.ModuleList(NewbieRefinerBlock(**block, c_dim=c_dim) for _ in refiners)
         self.context_refiner = nn.ModuleList(NewbieRefinerBlock(**block, c_dim=None) for _ in refiners)
         self.layers = nn.ModuleList(NewbieBlock(**block, c_dim=c_dim) for _ in range(n_layers))
-        self.norm_final = nn.RMSNorm(dim, eps=norm_eps)
+        self.norm_final = RMSNorm(dim, eps=norm_eps)
         self.final_layer = FinalLayer(dim, c_dim, patch_size**2 * in_channels)
+        self.residual_dtype: torch.dtype | None = torch.float32
 
     # ---- the whole way ---------------------------------------------------------------------------------------
 
@@ -256,12 +272,13 @@ class NewbieTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, CacheMix
             modulation = Modulation((None,) * len(self.noise_refiner), (None,) * len(self.layers), None)
 
         x = self.x_embedder(self._patchify(hidden_states))  # (B, N, dim)
+        x = x.to(self.residual_dtype or x.dtype)
         n_image = x.shape[1]
         image_rotary = (rotary[0][:, :n_image], rotary[1][:, :n_image])
         for block, ready in zip(self.noise_refiner, modulation.noise_refiner):
             x = block(x, rotary=image_rotary, c=c, modulation=ready)
 
-        x = torch.cat((x, caption.tokens), dim=1)  # [image | caption | padding]
+        x = torch.cat((x, caption.tokens.to(x.dtype)), dim=1)  # [image | caption | padding]
         mask = caption.mask if caption.mask is None else F.pad(caption.mask, (n_image, 0), value=True)
         for block, ready in zip(self.layers, modulation.layers):
             x = block(x, rotary=rotary, token_mask=mask, c=c, modulation=ready)
