@@ -68,7 +68,7 @@ class Preset:
     offload: str = _key("off", "which parts wait in the machine's memory while not in use", choices=OFFLOADS)
     tiling: str = _key("auto", "decode in tiles; auto when free memory is short", choices=TILINGS)
     batch: int = _key(1, "pictures made together", minimum=1, maximum=16)
-    threads: int = _key(0, "processor threads; 0 is one a core", minimum=0, maximum=256)
+    threads: int = _key(0, "processor threads; 0 is one a core, or what OMP_NUM_THREADS says", minimum=0, maximum=256)
     step_cache: float = _key(0.0, "reuse a step when less than this changed; 0 is off; lossy", minimum=0.0, maximum=1.0)
     guidance_end: float = _key(1.0, "guide no longer than up to here (0 noise, 1 picture); lossy", minimum=0, maximum=1)
     preview_s: float = _key(0.5, "least seconds between two previews; 0 is every step", minimum=0.0, maximum=60.0)

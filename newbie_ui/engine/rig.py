@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 from collections.abc import Callable
 
 import psutil
@@ -145,7 +146,8 @@ class Rig:
             transformer.enable_cache(FirstBlockCacheConfig(threshold=plan.step_cache))
 
     def _threads(self, plan: Plan) -> None:
-        torch.set_num_threads(plan.threads or len_cores())
+        told = os.environ.get("OMP_NUM_THREADS", "")
+        torch.set_num_threads(plan.threads or (int(told) if told.isdigit() and int(told) else len_cores()))
         if self.device.type == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = plan.tf32
 
