@@ -161,3 +161,67 @@ def _differing(keys: list[str], pattern: re.Pattern, pairs: dict[int, int]) -> N
         first = places[0]
         if keys[later].split()[-2] != keys[first].split()[-2]:
             pairs.setdefault(later, first)
+
+
+# ---- likely fields, for sorting a pasted list into cards
+
+_LIKELY_CLOTHING = re.compile(
+    r"(?:^|[ -]|sun|head|hair|neck)"
+    r"(?:hat|cap|beret|dress|ribbon|bow|scarf|glasses|eyewear|monocle|headphones|headset|choker|necklace|earrings?|"
+    r"jewelry|belt|bag|backpack|crown|tiara|mask|goggles|band|clip|pin|hair ornament|armor|cape|capelet|cloak|collar|"
+    r"sash|obi|veil|suspenders|stockings|heels|watch|ring|bracelet|gauntlets|helmet|hood|kerchief|clothes|costume|"
+    r"outfit|footwear|headwear|hair flower|scrunchie|barefoot)$"
+)
+_LIKELY_EXPRESSION = re.compile(
+    r"^(?:open mouth|closed mouth|parted lips|closed eyes|half-closed eyes|one eye closed|tongue out|tears|teeth|"
+    r"fang|clenched teeth|wavy mouth|light blush|full-face blush|tearing up|sweatdrop|[:;>xX=^][\w<>()^]{1,2})$"
+)
+_LIKELY_ACTION = re.compile(
+    r"^(?!evening|morning|building|wing |wings|string|spring|ceiling|painting|lighting)\w+ing\b"
+    r"|^(?:hands? |arms? |own hands|head (?:on|rest|tilt)|legs? (?:up|apart)|knees? |v$|seiza|wariza|crossed )"
+)
+_LIKELY_LIGHT = re.compile(r"(?:lighting|\blight|glow|lens flare|light rays|light particles)$")
+_LIKELY_VIEW = re.compile(
+    r"^(?:from (?:above|below|behind|side)|upper body|full body|cowboy shot|portrait|close-up|"
+    r"wide shot|dutch angle|pov|depth of field|fisheye|lower body)$"
+)
+
+
+def character_field(key: str) -> str:
+    """The field of a card where a tag of one character goes; `appearance` if nothing is known of it."""
+    home = next((field for field in homes(key) if field in ("gender", *_CARD_FIELDS)), "")
+    if home:
+        return home
+    for pattern, field in (
+        (_LIKELY_EXPRESSION, "expression"),
+        (_LIKELY_ACTION, "action"),
+        (_LIKELY_CLOTHING, "clothing"),
+    ):
+        if len(key) <= LONGEST_KEY and pattern.search(key):
+            return field
+    return "appearance"
+
+
+def general_field(key: str) -> str:
+    """The general field where a tag of the whole picture goes; `other` if nothing is known of it."""
+    home = next((field for field in homes(key) if field in _PICTURE_FIELDS), "")
+    if home or len(key) > LONGEST_KEY:
+        return home or "other"
+    return "lighting" if _LIKELY_LIGHT.search(key) else "perspective" if _LIKELY_VIEW.search(key) else "other"
+
+
+def is_personal(key: str) -> bool:
+    """True for a tag that surely describes one character."""
+    home = homes(key)
+    if home:
+        return home[0] in _CARD_FIELDS
+    return len(key) <= LONGEST_KEY and any(
+        pattern.search(key) for pattern in (_LIKELY_EXPRESSION, _LIKELY_ACTION, _LIKELY_CLOTHING, _BODY_PART)
+    )
+
+
+_CARD_FIELDS = ("appearance", "clothing", "expression", "action", "position", "body_type", "interaction")
+_PICTURE_FIELDS = ("count", "style", "background", "quality", "lighting", "perspective", "atmosphere")
+_BODY_PART = re.compile(
+    r"(?:^|[ -])(?:hair|eyes|ears|tail|horns|wings|skin|braids?|ponytail|bangs|pupils|fangs?|bob|bun)$"
+)
