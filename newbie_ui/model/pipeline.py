@@ -331,19 +331,33 @@ class NewbiePipeline(DiffusionPipeline):
     # ---- on disk ---------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(cls, folder: str, torch_dtype: torch.dtype | None = None, **parts: Any) -> NewbiePipeline:
-        """Load a folder in NewBie's hub layout, as `save_pretrained` writes it; every weight must be there.
-
-        Other layouts, split files and hub ids: `newbie_ui.model.checkpoint.load_pipeline`.
+    def from_pretrained(cls, source: str, torch_dtype: torch.dtype | None = None, **parts: Any) -> NewbiePipeline:
+        """Load a folder in any published layout, or a hub id; every weight must be there.
 
         Args:
-            folder: with model_index.json, transformer/, text_encoder/, clip_model/, vae/, scheduler/.
-            torch_dtype: of all weights; as stored where None.
+            source: what `save_pretrained` wrote, or see `newbie_ui.model.checkpoint`, which has more to set.
+            torch_dtype: of all weights; None for float32 where they are stored so, else bfloat16.
             parts: ready components to use instead of loading them, e.g. `text_encoder=None`.
+
+        Raises:
+            CheckpointError: not found, incomplete, or another model.
         """
-        components, sidecar = layout.load(folder, torch_dtype, parts)
-        pipeline = cls(**components)
-        pipeline.sidecar = sidecar
+        from newbie_ui.model import checkpoint  # makes pipelines itself, so it cannot be imported above
+
+        files = checkpoint.locate(str(source))
+        stored = {tensor.dtype for tensor in files.weights("transformer").tensors.values()}
+        dtype = torch_dtype or (torch.float32 if stored == {torch.float32} else torch.bfloat16)
+        if not parts:
+            return checkpoint.load_pipeline(files, dtype=dtype)
+        for name in checkpoint.PARTS:
+            if name not in parts:
+                parts[name] = checkpoint.load_part(files, name, dtype=dtype)
+        for name, encoder in (("tokenizer", "text_encoder"), ("clip_tokenizer", "clip_model")):
+            if name not in parts:
+                parts[name] = checkpoint.load_tokens(files, encoder)
+        scheduler = parts.pop("scheduler", None) or checkpoint.parts.load_scheduler(files.scheduler_config())
+        pipeline = cls(**parts, scheduler=scheduler)
+        pipeline.sidecar = files.sidecar()
         return pipeline
 
     def save_pretrained(self, folder: str, **options: Any) -> None:

@@ -414,18 +414,18 @@ def test_a_missing_weight_is_named(pipe, folder, tmp_path, part):
     gone = sorted(tensors)[-1]
     del tensors[gone]
     save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=rf"{part} .*{gone.rpartition('.')[2]}"):
+    with pytest.raises(CheckpointError, match=f"{part}.*lacks .*{gone}"):
         loaded(tmp_path / "m")
 
 
 def test_a_missing_folder_is_named(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "m", ignore=shutil.ignore_patterns("vae"))
-    with pytest.raises(CheckpointError, match=r"vae does not exist.*Download"):
+    with pytest.raises(CheckpointError, match=r"lacks the VAE"):
         loaded(tmp_path / "m")
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no model_index.json"):
+    with pytest.raises(CheckpointError, match="holds no model"):
         loaded(tmp_path)
 
 
