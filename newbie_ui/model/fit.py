@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from newbie_ui.errors import PromptError
-from newbie_ui.prompt.xml import parse
+from newbie_ui.prompt.budget import cut, joined
 
 SYSTEM_MARK = "<Prompt Start>"  # ends a system prompt; a text that holds it brings its own
 NEGATIVE_SYSTEM_PROMPT = (
@@ -40,14 +40,7 @@ class FittedText:
     clip: str
     tokens: int  # of `gemma`, with the begin token
     warning: str = ""
-    removed: tuple[str, ...] = ()  # names of the blocks that were cut
-
-
-def with_system_prompt(text: str, system_prompt: str | None) -> str:
-    """What Gemma reads. An empty text gets no system prompt; one that holds `<Prompt Start>` has its own."""
-    if not text.strip() or not system_prompt or SYSTEM_MARK in text:
-        return text
-    return system_prompt + ("" if system_prompt[-1].isspace() else " ") + text
+    removed: tuple[str, ...] = ()  # names of what was cut
 
 
 def without_system_prompt(text: str) -> str:
@@ -72,8 +65,8 @@ def fit_text(
         system_prompt: put in front for Gemma only; None or "" for none.
         count_gemma, count_clip: tokens of a text, special tokens included.
         limits: see `TokenLimits`.
-        on_excess: "refuse" raises for a prompt that is too long, "cut" leaves out whole blocks and says which.
-        cutter: how to cut; `cut_blocks` by default.
+        on_excess: "refuse" raises for a prompt that is too long, "cut" leaves out whole elements and says which.
+        cutter: how to cut; `newbie_ui.prompt.budget.cut` by default.
 
     Raises:
         PromptError: too long and not to be cut, or still too long when cut.
@@ -81,7 +74,7 @@ def fit_text(
     removed: tuple[str, ...] = ()
 
     def tokens(candidate: str) -> int:
-        return count_gemma(with_system_prompt(candidate, system_prompt))
+        return count_gemma(joined(candidate, system_prompt))
 
     n, n_clip = tokens(text), count_clip(without_system_prompt(text))
     if on_excess == "cut" and (n > limits.maximum or n_clip > limits.clip):
@@ -90,12 +83,12 @@ def fit_text(
             short = count_clip(without_system_prompt(candidate)) <= limits.clip
             return short and tokens(candidate) <= limits.maximum
 
-        text, removed = (cutter or cut_blocks)(text, fits)
+        text, removed = (cutter or cut)(text, fits)
         n, n_clip = tokens(text), count_clip(without_system_prompt(text))
     _refuse_excess(n, limits.maximum, "the text encoder", removed)
     _refuse_excess(n_clip, limits.clip, "the CLIP text encoder", removed)
     return FittedText(
-        gemma=with_system_prompt(text, system_prompt),
+        gemma=joined(text, system_prompt),
         clip=without_system_prompt(text),
         tokens=n,
         warning=_warning(n, limits.trained, removed),
@@ -123,38 +116,6 @@ def _warning(tokens: int, trained: int, removed: tuple[str, ...]) -> str:
             f"The prompt has {tokens} tokens; the model was trained with {trained}, so it may follow the end less well."
         )
     return " ".join(parts)
-
-
-def cut_blocks(text: str, fits: Callable[[str], bool]) -> tuple[str, tuple[str, ...]]:
-    """Leave out whole blocks until it fits: the last character first, the general tags after the others.
-
-    The first character stays. A text without blocks loses its last tags instead. Returns the text and the names of
-    what was left out; the caller checks whether it fits.
-    """
-    blocks = parse(text).blocks
-    if not blocks:
-        return _cut_tags(text, fits)
-    characters = [b for b in blocks if b.kind == "character"]
-    order = [*reversed(characters[1:]), *reversed([b for b in blocks if b.kind != "character"])]
-    gone, short = [], text
-    for block in order:
-        gone.append(block)
-        short = text
-        for span in sorted(gone, key=lambda b: b.start, reverse=True):
-            short = short[: span.start] + short[span.end :].lstrip("\n")
-        if fits(short):
-            break
-    return short, tuple(block.raw for block in gone)
-
-
-def _cut_tags(text: str, fits: Callable[[str], bool]) -> tuple[str, tuple[str, ...]]:
-    tags = text.split(",")
-    keep, many = 0, len(tags)  # the first `keep` tags are known to fit
-    while keep < many:
-        middle = (keep + many + 1) // 2
-        keep, many = (middle, many) if fits(",".join(tags[:middle])) else (keep, middle - 1)
-    removed = tags[keep:]
-    return (",".join(tags[:keep]), (f"the last {len(removed)} tags",)) if keep and removed else (text, ())
 
 
 def bucket_for(length: int, buckets: tuple[int, ...] = CAPTION_BUCKETS) -> int:

@@ -3,13 +3,15 @@
 import pytest
 
 from newbie_ui.errors import PromptError
-from newbie_ui.model.fit import SYSTEM_MARK, TokenLimits, bucket_for, cut_blocks, fit_text
+from newbie_ui.model.fit import SYSTEM_MARK, TokenLimits, bucket_for, fit_text
 
 SYSTEM = f"You draw. {SYSTEM_MARK}"
 LIMITS = TokenLimits(trained=12, maximum=20, clip=30)
-THREE = "\n".join(
-    f"<{name}><appearance>{' '.join('abcdef')}</appearance></{name}>"
-    for name in ("character_1", "character_2", "general_tags")
+LETTERS = " ".join("abcdef")
+THREE = (
+    f"<character_1><appearance>{LETTERS}</appearance></character_1>\n"
+    f"<character_2><appearance>{LETTERS}</appearance></character_2>\n"
+    f"<general_tags><count>2girls</count><other>{LETTERS}</other></general_tags>"
 )
 
 
@@ -63,13 +65,14 @@ def test_clip_has_a_limit_of_its_own():
         fit_text("a " * 31, None, lambda text: 5, words, LIMITS)
 
 
-def test_cutting_takes_the_last_character_and_keeps_the_general_tags():
+def test_cutting_leaves_out_whole_elements_and_says_which():
     fitted = fit(THREE, on_excess="cut")
-    assert fitted.removed == ("character_2",)
+    assert fitted.tokens <= LIMITS.maximum
     assert "character_1" in fitted.gemma
-    assert "general_tags" in fitted.gemma
-    assert "character_2" not in fitted.clip
-    assert "left out: character_2" in fitted.warning
+    assert fitted.removed
+    for name in fitted.removed:
+        assert name in fitted.warning
+        assert f"<{name}>" not in fitted.clip
 
 
 def test_cutting_changes_nothing_that_fits():
@@ -77,14 +80,14 @@ def test_cutting_changes_nothing_that_fits():
 
 
 def test_cutting_that_is_not_enough_is_refused_and_says_what_was_tried():
-    with pytest.raises(PromptError, match="even without character_2, general_tags"):
+    with pytest.raises(PromptError, match=r"even without .*character_2.* takes 4 at most"):
         fit_text(THREE, SYSTEM, words, words, TokenLimits(2, 4, 30), on_excess="cut")
 
 
 def test_a_plain_list_loses_its_last_tags():
-    text, removed = cut_blocks("a, b, c, d, e", lambda t: words(t) <= 3)
-    assert text == "a, b, c"
-    assert removed == ("the last 2 tags",)
+    fitted = fit_text("a, b, c, d, e", None, words, words, TokenLimits(2, 3, 30), on_excess="cut")
+    assert fitted.clip == "a, b, c"
+    assert fitted.removed == ("the last 2 tags",)
 
 
 def test_the_way_of_cutting_can_be_replaced():
