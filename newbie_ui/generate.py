@@ -157,7 +157,10 @@ def run(settings: Settings, jobs: Sequence[tuple[str, GenerateRequest]], folder:
 
 
 class FolderSink:
-    """Stores pictures under names that sort in the order of the prompts: 01-name.png, or 01-name-2.png for several."""
+    """Stores pictures under names that sort in the order of the prompts: 01-name.png, or 01-name-2.png for several.
+
+    A file that is there already is left alone; the new one is called 01-name-again.png.
+    """
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -172,6 +175,8 @@ class FolderSink:
         from newbie_ui.gallery.metadata import write_png
 
         path = self._folder / f"{next(self._names)}.png"
+        while path.exists():
+            path = path.with_stem(path.stem + "-again")
         write_png(result, path)
         return replace(result, path=str(path))
 

@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 from torch import Tensor
@@ -32,9 +32,10 @@ from newbie_ui.engine.progress import Eta
 from newbie_ui.engine.queued import DeviceLost, QueuedEngine, new_picture_id
 from newbie_ui.engine.resolve import FULL_SIZE_DEFAULTS, resolve
 from newbie_ui.engine.rig import Rig
-from newbie_ui.engine.source import ModelSource
+from newbie_ui.engine.source import ModelSource, lora_folders
 from newbie_ui.engine.stages import EncodedRow, Stages, check_size, schedule_of
 from newbie_ui.errors import EngineError, UserError
+from newbie_ui.model.lora_files import LoraShelf
 from newbie_ui.presets import AUTO, Preset, choose, load_presets
 from newbie_ui.request import (
     Encoded,
@@ -94,6 +95,7 @@ class LocalEngine(QueuedEngine):
         self._settings = settings
         self._source = source or ModelSource.from_settings(settings)
         self._presets = load_presets(settings.presets_dir) if presets is None else tuple(presets)
+        self._shelf = LoraShelf(*lora_folders(settings))
         self._history = History(settings.output_dir) if history is None else history
         self._cache = EmbeddingCache()
         self._tokenizing = threading.Lock()
@@ -109,6 +111,9 @@ class LocalEngine(QueuedEngine):
         if self.device is None:
             return ()
         return preset_choices(self._presets, self.device, self.model, self._history, request)
+
+    def loras(self) -> tuple[str, ...]:
+        return self._shelf.names()
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         pipe = self._rig.pipe if self._rig is not None else None
@@ -132,7 +137,7 @@ class LocalEngine(QueuedEngine):
         self._loading("Looking at the model")
         self.model = self._source.describe(self._loading)
         log.info("model %s on %s (%.1f GB)", self.model.name, self.device.name, self.device.total_gb)
-        rig = Rig(self._source.load, device, self._loading)
+        rig = Rig(self._source.load, device, self._loading, self._shelf)
         rig.use(make_plan(self._preset(self._settings.preset), self.device, self.model.demo))
         self._stages = Stages(rig, self._cache, self._tokenizing)
         self._rig = rig
@@ -143,7 +148,9 @@ class LocalEngine(QueuedEngine):
             self._rig.close()
 
     def _admit(self, request: GenerateRequest) -> GenerateRequest:
-        """Refuse now what would fail later: preset, sampler and steps, size."""
+        """Refuse now what would fail later: LoRA, preset, sampler and steps, size."""
+        for use in request.loras:
+            self._shelf.path(use.name)
         if self.device is not None and self.model is not None:
             row = resolve(request, self.model, self._preset(request.preset).name)[0]
             schedule_of(row)
@@ -182,6 +189,8 @@ class LocalEngine(QueuedEngine):
         rows = list(resolve(job.request, self.model, preset.name))
         check_size(rows[0], self._rig.pipe.transformer.config.axes_lens)
         self._rig.use(self._plan(preset, rows[0]))
+        loras = self._rig.use_loras([(use.name, use.weight) for use in job.request.loras])
+        rows = [replace(row, loras=loras) for row in rows]
         self._freed = False
         done = 0
         while done < len(rows) and not (done and job.finish_asked):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import gc
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import psutil
 import torch
@@ -21,6 +22,8 @@ from newbie_ui.engine.measure import len_cores
 from newbie_ui.engine.placement import Placement
 from newbie_ui.engine.plan import Plan
 from newbie_ui.model.fit import CAPTION_BUCKETS
+from newbie_ui.model.lora import LoraSet
+from newbie_ui.model.lora_files import LoraShelf
 from newbie_ui.model.pipeline import NewbiePipeline
 
 log = logging.getLogger(__name__)
@@ -34,10 +37,19 @@ TILE_OVERLAP = 0.25
 
 
 class Rig:
-    """Owns the pipeline. `load` reads it to the processor in a number format."""
+    """Owns the pipeline.
 
-    def __init__(self, load: Load, device: torch.device, progress: Progress):
+    Args:
+        load: reads it to the processor in a number format.
+        device: where it computes.
+        progress: told what is being done, when that takes a while.
+        shelf: where LoRA files are found by name.
+    """
+
+    def __init__(self, load: Load, device: torch.device, progress: Progress, shelf: LoraShelf | None = None):
         self._load, self.device, self._progress = load, device, progress
+        self._shelf = shelf or LoraShelf(Path("loras"))
+        self._loras: LoraSet | None = None
         self.pipe: NewbiePipeline | None = None
         self.plan: Plan | None = None
         self.placement: Placement | None = None
@@ -66,6 +78,14 @@ class Rig:
         attention.use(self.pipe.transformer, name)
         self.attention = name
 
+    def use_loras(self, wanted: Sequence[tuple[str, float]]) -> tuple[tuple[str, float, str], ...]:
+        """Let exactly these (name, weight) act, none for (). Returns them with their hashes; raises LoraError."""
+        if self._loras is None:
+            if not wanted:
+                return ()
+            self._loras = LoraSet(self.pipe.transformer, self._shelf, self.device)
+        return self._loras.use(wanted)
+
     def tune_attention(self, tokens: int) -> None:
         """With "auto": measure the kernels for this length and take the fastest."""
         if self.plan.attention == "auto":
@@ -90,7 +110,7 @@ class Rig:
         """Let go of everything."""
         if self.placement is not None:
             self.placement.release()
-        self.pipe = self.plan = self.placement = None
+        self.pipe = self.plan = self.placement = self._loras = None
         self.free()
 
     def free(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 
 from newbie_ui.engine.base import ModelInfo
 from newbie_ui.engine.rig import Load, Progress
-from newbie_ui.model.checkpoint import DEMO, ModelFiles, SplitFiles, load_pipeline, locate, read_model_info
+from newbie_ui.model.checkpoint import DEMO, DEMO_FOLDER, ModelFiles, SplitFiles, load_pipeline, locate, read_model_info
 from newbie_ui.model.pipeline import NewbiePipeline
 from newbie_ui.settings import Settings
 
@@ -27,6 +28,12 @@ class ModelSource:
         """The model that the settings name. Files are looked for when the engine opens, not here."""
         files = _Files(_place(settings))
         return cls(describe=partial(_describe, files), load=partial(_load, files))
+
+
+def lora_folders(settings: Settings) -> tuple[Path, ...]:
+    """Where LoRA files are looked for; the demo model brings one of its own."""
+    own = (DEMO_FOLDER.parent / "loras",) if _place(settings) == DEMO else ()
+    return (Path(settings.lora_dir).expanduser(), *own)
 
 
 class _Files:

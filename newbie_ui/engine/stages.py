@@ -101,7 +101,8 @@ class Stages:
         """What a compiled graph depends on."""
         lengths = [t.conditioning.features.shape[1] for text in texts for t in (text.positive, text.negative) if t]
         row = rows[0]
-        return (row.width, row.height, len(rows), bucket_for(max(lengths), CAPTION_BUCKETS), row.guidance_scale != 1)
+        bucket, guided = bucket_for(max(lengths), CAPTION_BUCKETS), row.guidance_scale != 1
+        return (row.width, row.height, len(rows), bucket, guided, len(row.loras))
 
     # ---- decode ------------------------------------------------------------------------------------------------
 

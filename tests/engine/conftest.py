@@ -48,7 +48,7 @@ def make_settings(folder: Path) -> Settings:
         path.mkdir()
     for name, text in PRESETS.items():
         (presets / f"{name}.toml").write_text(text)
-    return Settings(presets_dir=str(presets), output_dir=str(output), device="cpu")
+    return Settings(presets_dir=str(presets), output_dir=str(output), lora_dir=str(folder / "loras"), device="cpu")
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from newbie_ui.engine.base import EngineState, generate
 from newbie_ui.engine.history import FILE_NAME
 from newbie_ui.engine.local import LocalEngine
 from newbie_ui.engine.source import ModelSource
-from newbie_ui.errors import CheckpointError, EngineError, PresetError, RequestError
-from newbie_ui.request import Cancelled, Done, Encoded, Failed, GenerateRequest, Loading, Picture, Step
+from newbie_ui.errors import CheckpointError, EngineError, LoraError, PresetError, RequestError
+from newbie_ui.request import Cancelled, Done, Encoded, Failed, GenerateRequest, Loading, LoraUse, Picture, Step
 
 REQUEST = GenerateRequest(prompt="<character_1><n>A</n></character_1>", seed=11, steps=3)
 
@@ -265,6 +266,46 @@ def test_shortages_in_every_stage_leave_the_right_picture(ready, monkeypatch):
             if stage == "encode":
                 ready._cache.clear()
             assert np.abs(pixels(pictures(run(ready, REQUEST))[0]) - exact).max() <= 2
+
+
+# ---- LoRA ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lora(engine):
+    """A LoRA file in the engine's folder that changes every joint layer."""
+    engine.wait_until_open()
+    transformer, tensors = engine.rig.pipe.transformer, {}
+    torch.manual_seed(5)
+    for number, layer in enumerate(transformer.layers):
+        out, inner = layer.attention.qkv.weight.shape
+        tensors[f"layers.{number}.attention.qkv.lora_A.weight"] = torch.randn(4, inner)
+        tensors[f"layers.{number}.attention.qkv.lora_B.weight"] = torch.randn(out, 4)
+    engine._shelf.folders[0].mkdir(exist_ok=True)
+    save_file(tensors, engine._shelf.folders[0] / "style.safetensors")
+    return "style"
+
+
+def test_a_lora_acts_is_recorded_and_leaves_nothing_behind(engine, lora):
+    plain = pictures(run(engine, REQUEST))[0]
+    styled = pictures(run(engine, replace(REQUEST, loras=(LoraUse(lora, 0.8),))))[0]
+    assert np.abs(pixels(styled) - pixels(plain)).max() > 0
+    ((name, weight, digest),) = styled.resolved.loras
+    assert (name, weight, len(digest)) == ("style", 0.8, 10)
+    assert engine.loras() == ("style",)
+    assert np.array_equal(pixels(pictures(run(engine, REQUEST))[0]), pixels(plain))
+
+
+def test_a_lora_survives_reading_the_weights_again(engine, lora):
+    styled = replace(REQUEST, loras=(LoraUse(lora, 0.8),))
+    before = pictures(run(engine, styled))[0]
+    run(engine, replace(styled, preset="bf16"))
+    assert np.array_equal(pixels(pictures(run(engine, styled))[0]), pixels(before))
+
+
+def test_an_unknown_lora_is_refused_at_once(engine):
+    with pytest.raises(LoraError, match="There is no LoRA 'nowhere'"):
+        engine.submit(replace(REQUEST, loras=(LoraUse("nowhere"),)))
 
 
 # ---- presets and history ---------------------------------------------------------------------------------------
