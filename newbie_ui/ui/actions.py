@@ -6,24 +6,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from newbie_ui.engine.base import Engine, EngineStatus
-from newbie_ui.errors import NewbieError, RequestError, UserError
+from newbie_ui.errors import NewbieError, PictureError, RequestError, UserError
+from newbie_ui.gallery.record import Record
 from newbie_ui.prompt.budget import POSSIBLE, TRAINED
 from newbie_ui.prompt.complete import complete
 from newbie_ui.prompt.tags import Vocabulary, builtin
-from newbie_ui.request import DEFAULT_SYSTEM_PROMPT, MAX_PROMPT_CHARS, PARAMETERS, GenerateRequest, GenerateResult
-from newbie_ui.ui import bind, compose, notes, views
+from newbie_ui.request import DEFAULT_SYSTEM_PROMPT, MAX_PROMPT_CHARS, PARAMETERS, GenerateRequest
+from newbie_ui.ui import bind, compose, notes, restore, views
 from newbie_ui.ui.board import Board
+from newbie_ui.ui.restore import Restored
+from newbie_ui.ui.shelf import Query, Shelf
 
 log = logging.getLogger(__name__)
 FOLLOW_EVERY_S = 0.08
 IDLE_S = 0.6  # a page stays with the board this long after the last job, for the one that is just being queued
 FALLBACK_SIZES = ((1024, 1024), (832, 1216), (1216, 832), (768, 1344), (1344, 768))
 COMPLETIONS = 8
+RECENT = 24
 Value = dict[str, Any]
 
 
@@ -31,7 +34,8 @@ class Actions:
     """One per page. Handlers are safe to call from any thread and for any session."""
 
     def __init__(self, engine: Engine, pictures: Any, board: Board | None = None):
-        self.engine, self.pictures = engine, pictures
+        self.engine = engine
+        self.shelf = None if pictures is None else Shelf(pictures)
         self.board = board or Board(engine)
         self._words: tuple[tuple[str, ...], Vocabulary] | None = None
 
@@ -168,21 +172,47 @@ class Actions:
     def first_stage(self) -> Value:
         """The newest picture with its cost, or nothing yet."""
         recent = self.recent()
-        shown = self.shown(recent[0]) if recent else {"state": "empty", "picture": None}
-        return {"default_size": list(default_size(self.engine.status())), **shown, "recent": recent}
+        return {**self.shown(recent[0] if recent else None), "recent": recent}
 
     # ---- pictures ----------------------------------------------------------------------------------------------
 
-    def recent(self, count: int = 24) -> list[str]:
-        return []
+    def recent(self, count: int = RECENT) -> list[str]:
+        """Ids of the newest pictures."""
+        return [item["id"] for item in self.shelf.list(Query(), 0, count)[1]] if self.shelf else []
 
-    def result(self, picture: Any) -> GenerateResult | None:
-        return None
+    def record(self, picture: Any) -> Record:
+        """A stored picture's record. Raises PictureError if it is gone."""
+        found = self.shelf.record(picture) if self.shelf and isinstance(picture, str) and len(picture) < 100 else None
+        if found is None:
+            raise PictureError("This picture is no longer in the gallery.")
+        return found
 
     def shown(self, picture: Any) -> Value:
         """A stored picture in the middle column."""
-        result = self.result(picture)
-        return views.finished(result) if result else {"state": "empty", "picture": None}
+        try:
+            return views.finished(self.record(picture))
+        except PictureError:
+            return {"state": "empty", "picture": None, "default_size": list(default_size(self.engine.status()))}
+
+    def recipe_of(self, picture: Any) -> Restored:
+        """What a stored picture was made with. Raises PictureError if it is gone."""
+        return Restored(self.record(picture).form(), "Restored to the form.")
+
+    def share(self, message: Any) -> str:
+        """The query of a link to a stored picture's recipe; "" if the picture is gone."""
+        try:
+            return restore.link(self.record(_id(message)).form())
+        except PictureError:
+            return ""
+
+    def code(self, message: Any) -> str:
+        """A script that makes a stored picture; "" if the picture is gone."""
+        model = self.engine.status().model
+        try:
+            form = self.record(_id(message)).form()
+        except PictureError:
+            return ""
+        return restore.python_code(GenerateRequest(**form), model.source if model else "")
 
     def _system(self, text: Any) -> str:
         model = self.engine.status().model
@@ -199,6 +229,5 @@ def default_size(status: EngineStatus) -> tuple[int, int]:
     return (int(width), int(height)) if width and height else model.sizes[0]
 
 
-def reference() -> str:
-    """A short mark that finds a log line."""
-    return secrets.token_hex(4)
+def _id(message: Any) -> Any:
+    return message.get("id") if isinstance(message, Mapping) else None

@@ -253,12 +253,6 @@ def _diet(made: Draft, op: Op) -> None:
     made.text = diet(made.text)
 
 
-def _paste(made: Draft, op: Op) -> None:
-    text = op.get("text")
-    if isinstance(text, str) and text.strip():
-        made.text, made.muted, made.undo = text[: 5 * MAX_PROMPT_CHARS], [], True
-
-
 ACTS: dict[str, Callable[[Draft, Op], None]] = {
     "field": _field,
     "add": _add,
@@ -271,7 +265,6 @@ ACTS: dict[str, Callable[[Draft, Op], None]] = {
     "example": _example,
     "fix": _fix,
     "diet": _diet,
-    "paste": _paste,
 }
 
 

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from newbie_ui.errors import RequestError
+from newbie_ui.errors import RequestError, UserError
 from newbie_ui.request import PARAMETERS, GenerateRequest
-from newbie_ui.ui import bind, compose
+from newbie_ui.ui import bind, compose, restore
+from newbie_ui.ui.access import client_of
 from newbie_ui.ui.actions import Actions
+from newbie_ui.ui.restore import Restored
 from newbie_ui.ui.widgets import widget
 from newbie_ui.ui.words import word
 
@@ -35,9 +38,10 @@ class Form:
     outputs: Sequence[gr.components.Component]
     tab: CreateTab
 
-    def fill(self, request: GenerateRequest) -> list[Any]:
+    def fill(self, request: GenerateRequest, say: str = "") -> list[Any]:
         """One value for each of `outputs`; raises RequestError when the request is not usable."""
-        return self.tab.fill(request)
+        good = request.checked()
+        return self.tab.fill(Restored({f.name: getattr(good, f.name) for f in fields(good)}, say))
 
 
 def build(ctx: PageContext) -> None:
@@ -65,13 +69,14 @@ class CreateTab:
                     "stage",
                     self.actions.first_stage(),
                     events=("pick", "restore"),
-                    server_functions=[self.actions.control],
+                    server_functions=[self.actions.control, self.actions.share, self.actions.code],
                     elem_id="nb-stage",
                 )
             with gr.Column(elem_id="nb-left"):
                 self.editor = widget(
                     "editor",
                     {"text": compose.EXAMPLE, "negative": "", "muted": [], "pending": []},
+                    events=("paste", "open", "unfill"),
                     server_functions=[self.actions.compose, self.actions.complete],
                     elem_id="nb-editor",
                 )
@@ -111,7 +116,7 @@ class CreateTab:
     @property
     def form(self) -> list[gr.components.Component]:
         """Everything that a restored picture fills, in the order of `fill`."""
-        return [self.editor, self.size, self.seed, self.presets, self.loras, *(self.knobs[n] for n in KNOBS)]
+        return [self.editor, self.size, self.seed, self.loras, *(self.knobs[n] for n in KNOBS)]
 
     def connect(self) -> None:
         knobs = [self.knobs[name] for name in KNOBS]
@@ -132,6 +137,14 @@ class CreateTab:
         costs = [self.size, self.knobs["steps"]]
         for event in (self.size.resized, self.presets.stale, self.knobs["steps"].release):
             event(self.actions.presets, costs, self.presets, **PRIVATE)
+        for event, handler in (
+            (self.editor.paste, self.pasted),
+            (self.editor.open, self.opened),
+            (self.stage.restore, self.again),
+        ):
+            event(handler, None, [*self.form, self.teller], **PRIVATE)
+        self.file.upload(self.dropped, self.file, [*self.form, self.teller, self.file], **PRIVATE)
+        self.editor.unfill(None, None, knobs, js="() => nb.unfilled()", **PRIVATE)
         gr.on([c.change for c in knobs], None, knobs, None, js="(...v) => nb.keep(v)", **PRIVATE)
 
     # ---- handlers ----------------------------------------------------------------------------------------------
@@ -163,32 +176,51 @@ class CreateTab:
             *(values[name] for name in KNOBS),
         ]
 
-    def fill(self, request: GenerateRequest) -> list[Any]:
-        good = request.checked()
-        status = self.ctx.engine.status()
-        values = bind.defaults(status.model.defaults if status.model else {})
-        values.update({n: getattr(good, n) for n in KNOBS if getattr(good, n) is not None})
-        width, height = good.width, good.height
-        return [
-            {"text": good.prompt, "negative": good.negative_prompt, "muted": [], "pending": []},
-            self.actions.sizes(status, (width, height) if width and height else None),
-            "" if good.seed is None else str(good.seed),
-            self.actions.presets({"width": width, "height": height}, values["steps"], good.preset),
-            {
-                "names": list(self.ctx.engine.loras()),
-                "uses": [{"name": u.name, "weight": u.weight} for u in good.loras],
-                "force": True,
-            },
-            *(values[name] for name in KNOBS),
-        ]
+    def fill(self, restored: Restored) -> list[Any]:
+        """One value for each component of `form`; what the source does not say stays as it is."""
+        values, status = restored.values, self.ctx.engine.status()
+        size, seed = gr.skip(), gr.skip()
+        if values.get("width") and values.get("height"):
+            size = self.actions.sizes(status, (values["width"], values["height"]))
+        if "seed" in values:
+            seed = "" if values["seed"] is None else str(values["seed"])
+        lora = gr.skip()
+        if "loras" in values:
+            uses = [{"name": use.name, "weight": use.weight} for use in values["loras"]]
+            lora = {"names": list(self.ctx.engine.loras()), "uses": uses, "force": True}
+        editor = {"muted": [], "pending": [], "say": restored.say, "number": time.monotonic_ns()}
+        editor |= {"text": values.get("prompt"), "negative": values.get("negative_prompt")}
+        knobs = [gr.skip() if values.get(name) is None else values[name] for name in KNOBS]
+        return [editor, size, seed, lora, *knobs]
+
+    def refilled(self, restored: Callable[[], Restored]) -> list[Any]:
+        """Fill the form from something that may turn out to be unreadable; then only a sentence appears."""
+        try:
+            return [*self.fill(restored()), told(None, quiet=True)]
+        except UserError as error:
+            return [*(gr.skip() for _ in self.form), told({"message": str(error), "field": None})]
+
+    def dropped(self, path: str | None) -> list[Any]:
+        """A picture, or a text file, was dropped on the page."""
+        if not path:
+            return [*self.refilled(Restored), None]
+        text_file = Path(path).suffix.lower() in (".txt", ".json", ".xml")
+        read = (lambda: restore.from_text_file(path)) if text_file else (lambda: restore.from_picture(path))
+        return [*self.refilled(read), None]
+
+    def pasted(self, event: gr.EventData) -> list[Any]:
+        text = event._data.get("text")
+        return self.refilled(lambda: restore.from_text(text) if isinstance(text, str) else Restored())
+
+    def opened(self, event: gr.EventData) -> list[Any]:
+        link = event._data.get("link")
+        return self.refilled(lambda: restore.from_link(link) if isinstance(link, str) else Restored())
+
+    def again(self, event: gr.EventData) -> list[Any]:
+        """The picture shown, back into the form."""
+        return self.refilled(lambda: self.actions.recipe_of(event._data.get("id")))
 
 
-def told(error: dict[str, Any] | None) -> dict[str, Any]:
+def told(error: dict[str, Any] | None, quiet: bool = False) -> dict[str, Any]:
     """For the teller: a refusal, or that all went well; never twice the same value."""
-    return {"error": error, "number": time.monotonic_ns()}
-
-
-def client_of(request: gr.Request | None) -> str:
-    """Whose turn it is when many wait: the caller's address."""
-    client = getattr(request, "client", None)
-    return str(getattr(client, "host", "") or "")
+    return {"error": error, "quiet": quiet, "number": time.monotonic_ns()}

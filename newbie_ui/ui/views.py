@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from newbie_ui.engine.base import EngineState, EngineStatus, JobInfo, PresetChoice
+from newbie_ui.gallery.record import Record, record_of
 from newbie_ui.prompt.complete import Item
 from newbie_ui.prompt.xml import parse
-from newbie_ui.request import GenerateResult, Memory
+from newbie_ui.request import Memory
 from newbie_ui.ui.board import JobView
 
 Value = dict[str, Any]
@@ -97,10 +98,11 @@ def preset_list(choices: Sequence[PresetChoice], status: EngineStatus, selected:
     return {**value, "selected": selected, "force": True} if selected else value
 
 
-def stats(result: GenerateResult) -> Value:
+def stats(record: Record) -> Value:
     """For the stats card: what this picture cost."""
-    timings, memory, facts = result.timings, result.memory, result.facts
-    rows = [{"key": "preset", "value": facts.get("preset_label") or result.resolved.preset}]
+    timings, memory, facts = record.timings, record.memory, record.facts
+    preset = record.resolved.preset if record.resolved else record.request.preset
+    rows = [{"key": "preset", "value": facts.get("preset_label") or preset}]
     rows += [
         {"key": key, "value": facts[key], "warn": key == "compile" and facts[key] == "cold"}
         for key in FACTS
@@ -108,7 +110,7 @@ def stats(result: GenerateResult) -> Value:
     ]
     rows.append({"key": "waited", "value": f"{timings.queue_s:.1f} s"})
     return {
-        "total": timings.total_s - timings.queue_s if timings.total_s >= timings.queue_s else timings.total_s,
+        "total": max(0.0, timings.total_s - timings.queue_s),
         "per_step": timings.s_per_step,
         "encode": timings.encode_s,
         "denoise": timings.denoise_s,
@@ -121,17 +123,17 @@ def stats(result: GenerateResult) -> Value:
     }
 
 
-def finished(result: GenerateResult, **more: Any) -> Value:
-    """For the middle column: this picture with its cost."""
-    resolved = result.resolved
-    names = [c.name or str(number) for number, c in enumerate(parse(resolved.request.prompt).prompt.characters, 1)]
+def finished(record: Record, **more: Any) -> Value:
+    """For the middle column: this picture with its cost. A picture that says nothing of its cost has no card."""
+    source = record.resolved or record.request
+    characters = parse(record.prompt).prompt.characters
     return {
         "state": "done",
-        "picture": result.id,
-        "size": [resolved.width, resolved.height],
-        "stats": stats(result),
-        "seed": str(resolved.seed),
-        "alt": ", ".join(names),
+        "picture": record.id,
+        "size": [source.width or 1, source.height or 1],
+        "stats": stats(record) if record.timings.total_s else None,
+        "seed": "" if source.seed is None else str(source.seed),
+        "alt": ", ".join(c.name or str(number) for number, c in enumerate(characters, 1)),
         **more,
     }
 
@@ -170,7 +172,7 @@ def stage(view: JobView, default_size: Sequence[int]) -> Value:
 
 
 def _ended(view: JobView) -> Value:
-    shown = finished(view.results[-1]) if view.results else {"picture": None, "state": view.state}
+    shown = finished(record_of(view.results[-1])) if view.results else {"picture": None, "state": view.state}
     if view.failure is not None:
         failure = view.failure
         shown["error"] = {"message": failure.message, "field": failure.field, "reference": failure.reference}

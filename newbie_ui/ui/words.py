@@ -7,8 +7,10 @@ their words through `gr.I18n`; our widgets read the same table in the browser.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
@@ -19,7 +21,7 @@ FOLDER = Path(__file__).parent / "i18n"
 
 
 @lru_cache(maxsize=1)
-def words() -> dict[str, dict[str, str]]:
+def words() -> Mapping[str, Mapping[str, str]]:
     """{language: {key: text}}; English first."""
     tables: dict[str, dict[str, str]] = {}
     for path in sorted(FOLDER.glob("*.json")):  # en.json, en.gallery.json …: one table a language
@@ -29,7 +31,8 @@ def words() -> dict[str, dict[str, str]]:
         english[f"param.{p.name}"] = p.label
         english[f"param.{p.name}.help"] = p.help
         english.update({f"choice.{choice}": choice for choice in p.choices})
-    return {"en": {**english, **tables.pop("en")}, **tables}
+    english.update(tables.pop("en"))
+    return MappingProxyType({"en": english, **tables})
 
 
 def i18n() -> gr.I18n:
@@ -45,4 +48,4 @@ def word(key: str) -> Any:
 
 def script() -> str:
     """The same table for our widgets."""
-    return "nb.state.words = " + json.dumps(words(), ensure_ascii=False).replace("</", "<\\/") + ";"
+    return "nb.state.words = " + json.dumps(dict(words()), ensure_ascii=False).replace("</", "<\\/") + ";"

@@ -40,6 +40,7 @@
       if (target.dataset.complete === "tags" && /<character|<general_tags|"char_captions"|Negative prompt:|\bBREAK\b/i.test(text)) { event.preventDefault(); emit("paste", text); }
     }
   });
+  document.addEventListener("change", (event) => { if (event.target.closest("#nb-file")) nb.state.form_before = nb.formNow(); }, true);
   nb.on("open-file", () => { const field = input(); if (field) field.click(); });
 
   /* "Paste anything": a box for text of any kind, and the way to a file. */
@@ -75,13 +76,19 @@
   nb.on("fold", (fold) => { const label = document.querySelector("#" + fold.id + " > button.label-wrap, #" + fold.id + " button.label-wrap"); if (label) label.dataset.value = fold.text; });
 
   /* Settings of the form, kept in this browser: for the model they were made for. */
-  nb.keep = (values) => { if (nb.state.kept && nb.state.pulse) nb.store("settings", { model: nb.state.pulse.model_key || "", values }); nb.emit("settings", values); return []; };
+  nb.keep = (values) => { nb.state.knobs = values; if (nb.state.kept && nb.state.pulse) nb.store("settings", { model: nb.state.pulse.model_key || "", values }); nb.emit("settings", values); return []; };
   nb.kept = (...values) => {
     const saved = nb.stored("settings");
     nb.state.kept = true;
+    nb.state.knobs = values;
     const good = saved && Array.isArray(saved.values) && saved.values.length === values.length && nb.state.pulse && saved.model === nb.state.pulse.model_key;
-    return good ? saved.values.map((x, i) => (typeof x === typeof values[i] ? x : values[i])) : values;
+    if (good) nb.state.knobs = saved.values.map((x, i) => (typeof x === typeof values[i] ? x : values[i]));
+    return nb.state.knobs;
   };
+  /* The whole form but its text, to be brought back by undo. */
+  nb.formNow = () => ({ knobs: nb.state.knobs, size: nb.state.size, seed: nb.stored("seed") || "", loras: nb.stored("loras") || [] });
+  nb.on("unfill", (form) => { nb.state.unfilled = form.knobs; });
+  nb.unfilled = () => nb.state.unfilled;
 })();
 
 /* What the server answers to Generate: nothing to say, or which field was refused and why. */
@@ -91,6 +98,6 @@ nb.define("teller", function (w) {
     const error = (w.props.value || {}).error || null;
     nb.emit("error", error);
     nb.emit("field-error", error);
-    if (!error) nb.emit("ask");
+    if (!error && !w.props.value.quiet) nb.emit("ask");
   });
 });

@@ -64,6 +64,7 @@ nb.define("editor", function (w) {
     to.push({ text: doc.text, negative: doc.negative, muted: [...doc.muted] });
     const keep = [history.back, history.forward].map((list) => [...list]);
     Object.assign(doc, { text: last.text, negative: last.negative, muted: last.muted });
+    if (last.form) { nb.emit("unfill", last.form); w.trigger("unfill"); }
     publish();
     const done = flush();
     [history.back, history.forward] = keep;
@@ -157,17 +158,22 @@ nb.define("editor", function (w) {
     }
   }
 
-  /* A new value from the server: a restored picture, a share link. */
+  /* A new value from the server: a restored picture, a pasted text, a link. Undo brings the whole old form back. */
   w.watch("value", () => {
     const value = w.props.value || {};
-    if (value.text === doc.text && value.negative === doc.negative && !value.view) return;
-    remember();
-    Object.assign(doc, { text: value.text || "", negative: value.negative || "", muted: value.muted || [], pending: [] });
-    if (value.view) view = value.view;
+    if (!value.number) return;
+    if (typeof value.text === "string" || typeof value.negative === "string") {
+      history.back.push({ text: doc.text, negative: doc.negative, muted: [...doc.muted], form: nb.state.form_before });
+      history.forward = [];
+      if (typeof value.text === "string") Object.assign(doc, { text: value.text, muted: [], pending: [] });
+      if (typeof value.negative === "string") doc.negative = value.negative;
+    }
     publish();
     draw(true);
     flush();
+    if (value.say) nb.say(value.say, { label: t("undo"), run: undo });
   });
+  const fillForm = (event, data) => { nb.state.form_before = nb.formNow(); w.trigger(event, data); };
 
   nb.on("undo", undo);
   nb.on("redo", redo);
@@ -175,7 +181,7 @@ nb.define("editor", function (w) {
   nb.on("add-character", addCharacter);
   nb.on("fix", (finding) => structural({ op: "fix", code: finding.code, message: finding.message, start: finding.start }));
   nb.on("diet", () => structural({ op: "diet" }));
-  nb.on("paste", (text) => structural({ op: "paste", text }));
+  nb.on("paste", (text) => fillForm("paste", { text }));
   nb.on("example", () => structural({ op: "example" }));
   nb.on("system", () => flush());
   nb.on("collapse", () => draw(true));
@@ -196,4 +202,9 @@ nb.define("editor", function (w) {
   publish();
   draw(true);
   flush();
+  const link = new URLSearchParams(location.search).get("r");
+  if (link) {
+    setTimeout(() => fillForm("open", { link }), 300);
+    window.history.replaceState(null, "", location.pathname);
+  }
 });

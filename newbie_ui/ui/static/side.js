@@ -100,6 +100,7 @@ nb.define("sizes", function (w) {
     publish(false);
     draw();
   });
+  nb.on("unfill", (form) => { if (form.size) { v = { ...v, ...form.size }; publish(true); draw(); } });
   publish(false);
   draw();
 });
@@ -119,6 +120,7 @@ nb.define("seed", function (w) {
   w.watch("value", () => { const next = w.props.value === null || w.props.value === undefined ? "" : String(w.props.value); if (next !== seed) set(next); });
   nb.on("stage", () => { reuse.disabled = !used(); });
   nb.on("random-seed", () => set(""));
+  nb.on("unfill", (form) => set(form.seed));
   set(seed);
 });
 
@@ -143,6 +145,7 @@ nb.define("loras", function (w) {
       open ? h("div.foldb", {}, v.uses.map(row), v.names.length ? choice : h("p.cap", {}, t("no_loras"))) : null, h("div", { id: "nb-p-loras" }));
   }
   w.watch("value", () => { const next = w.props.value || {}; v = { names: next.names || v.names, uses: next.force ? next.uses || [] : v.uses }; publish(); draw(); });
+  nb.on("unfill", (form) => { v.uses = form.loras; publish(); draw(); });
   publish();
   draw();
 });

@@ -43,27 +43,33 @@ nb.define("stage", function (w) {
   function drawTools() {
     const none = !v.picture || Boolean(v.preview), button = (name, label, run, options) => iconButton(name, label, run, { disabled: none, ...options });
     fill(tools,
-      button("star", favourite ? t("unfavourite") : t("favourite"), async () => { favourite = await w.server.favourite({ id: v.picture, on: !favourite }); drawTools(); }, { pressed: favourite, class: favourite ? "on" : "" }),
+      button("star", favourite ? t("unfavourite") : t("favourite"), () => star(), { pressed: favourite, class: favourite ? "on" : "" }),
       button("compare", t("compare_with_last"), () => compare(), { disabled: none || recent.length < 2 }),
       button("full", t("full_screen"), () => nb.viewer.open(v.picture, recent)), h("hr"),
       button("download", t("download_png"), () => { const a = h("a", { href: nb.picture(v.picture), download: v.picture + ".png" }); document.body.append(a); a.click(); a.remove(); }),
       button("copy", t("copy_recipe"), (event) => copyMenu(event.currentTarget), { popup: "menu" }),
-      button("link", t("share_link"), async () => nb.copy(location.origin + location.pathname + "?r=" + await w.server.share({ id: v.picture }), t("link_copied"))), h("hr"),
-      button("undo", t("restore_to_form"), () => w.trigger("restore", { id: v.picture })),
+      button("link", t("share_link"), async () => { const link = await w.server.share({ id: v.picture }); if (link) nb.copy(location.origin + location.pathname + "?r=" + link, t("link_copied")); }), h("hr"),
+      button("undo", t("restore_to_form"), () => { nb.state.form_before = nb.formNow(); w.trigger("restore", { id: v.picture }); }),
       button("dice", t("new_seed"), () => { emit("random-seed"); emit("generate"); }), h("hr"),
       button("trash", t("delete"), () => remove()));
   }
+  const detail = () => nb.parts.read("gallery/picture/" + encodeURIComponent(v.picture));
+  async function star() {
+    const id = v.picture, on = !favourite;
+    try { await nb.parts.write("gallery/edit", { ids: [id], favourite: on }); if (id === v.picture) { favourite = on; drawTools(); } } catch (error) { nb.say(error.message); }
+  }
   function copyMenu(anchor) {
-    const kinds = [["parameters", t("copy_parameters")], ["prompt", t("copy_xml")], ["seed", t("copy_seed")], ["python", t("copy_python")]];
-    nb.menu(anchor, kinds.map(([kind, label]) => ({ label, run: async () => nb.copy(await w.server.recipe({ id: v.picture, kind })) })), t("copy_recipe"));
+    const part = (key) => async () => { try { nb.copy((await detail())[key]); } catch (error) { nb.say(error.message); } };
+    nb.menu(anchor, [{ label: t("copy_parameters"), run: part("parameters") }, { label: t("copy_xml"), run: part("prompt") }, { label: t("copy_seed"), run: () => nb.copy(v.seed) },
+      { label: t("copy_python"), run: async () => { const code = await w.server.code({ id: v.picture }); if (code) nb.copy(code); } }], t("copy_recipe"));
   }
   async function remove() {
     const gone = v.picture, at = recent.indexOf(gone);
-    await w.server.remove({ id: gone });
+    try { await nb.parts.write("gallery/delete", { ids: [gone] }); } catch (error) { nb.say(error.message); return; }
     recent = recent.filter((id) => id !== gone);
     drawStrip();
     pick(recent[Math.min(at, recent.length - 1)] || null);
-    nb.say(t("deleted"), { label: t("undo"), run: async () => { await w.server.undelete({ id: gone }); recent.splice(Math.max(0, at), 0, gone); drawStrip(); pick(gone); } });
+    nb.say(t("deleted"), { label: t("undo"), run: async () => { await nb.parts.write("gallery/undelete", { ids: [gone] }); recent.splice(Math.max(0, at), 0, gone); drawStrip(); pick(gone); } });
   }
   function compare() {
     const at = recent.indexOf(v.picture), other = recent[at + 1] || recent[at - 1];
@@ -149,11 +155,12 @@ nb.define("stage", function (w) {
     new Notification(t("picture_done"), { body: v.stats ? nb.seconds(v.stats.total) : "", tag: "newbie_ui", icon: v.picture ? nb.thumb(v.picture) : undefined });
   }
 
+  async function lookUp(id) { try { const found = await nb.parts.read("gallery/picture/" + encodeURIComponent(id)); if (id === v.picture && found.favourite) { favourite = true; drawTools(); } } catch { /* not there yet, or gone */ } }
   function draw() { drawPicture(); drawTools(); drawSlot(); }
   w.watch("value", () => {
     const before = v;
     v = w.props.value || {};
-    favourite = Boolean(v.favourite);
+    if (v.picture !== before.picture) { favourite = false; if (v.picture && !v.preview) lookUp(v.picture); }
     if (v.recent) recent = v.recent;
     nb.state.following = Boolean(v.following);
     nb.state.shown = v.picture;

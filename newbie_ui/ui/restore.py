@@ -1,0 +1,197 @@
+"""From a picture, a text or a link to values of the form.
+
+Promises: only fields that the source states are given, each checked by its parameter; what could not be taken is said
+in sentences; a source that says nothing changes nothing. A link holds the recipe itself, compressed, so that nothing
+is kept on the server; what is in it is trusted in nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from newbie_ui.errors import PromptError, RequestError
+from newbie_ui.gallery import metadata
+from newbie_ui.prompt import positions, split
+from newbie_ui.prompt.paste import Pasted, to_prompt
+from newbie_ui.prompt.xml import build
+from newbie_ui.request import PARAMETERS, GenerateRequest, LoraUse
+
+MAX_TEXT_BYTES = 500_000
+MAX_LINK_CHARS = 32_000
+MAX_LINK_BYTES = 200_000
+MAX_SAID = 4
+# Words of the A1111 settings line and our fields.
+SETTINGS = {"steps": "steps", "cfg scale": "guidance_scale", "seed": "seed", "shift": "shift"}
+# Our fields and the pipeline's arguments.
+ARGUMENTS = {
+    "system_prompt": "system_prompt",
+    "width": "width",
+    "height": "height",
+    "steps": "num_inference_steps",
+    "guidance_scale": "guidance_scale",
+    "guidance_renorm": "guidance_renorm",
+    "guidance_rescale": "guidance_rescale",
+    "guidance_start": "guidance_start",
+    "guidance_end": "guidance_end",
+    "shift": "shift",
+}
+_SIZE = re.compile(r"(\d{2,5})\s*[x×]\s*(\d{2,5})")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a source gives: fields of a GenerateRequest, and what to tell the person."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    say: str = ""
+
+
+def from_picture(path: str | Path) -> Restored:
+    """The recipe of a picture file. Raises PictureError for what is no picture."""
+    info = metadata.read(path)
+    if not info.found:
+        return Restored(say=" ".join(info.problems[:MAX_SAID]) or metadata.NOTHING)
+    values, sentences = info.form()
+    if info.record is None and (info.prompt or info.characters):
+        text, notes = _cards(info)
+        values = {**values, "prompt": text}
+        sentences = (*sentences, *notes)
+    program = "this program" if info.program == metadata.KEYWORD else info.program
+    return Restored(_checked(values), _said(f"Restored from a picture of {program}.", (*info.problems, *sentences)))
+
+
+def _cards(info: metadata.PictureInfo) -> tuple[str, tuple[str, ...]]:
+    """The prompt with cards: characters that the file names by themselves, or whatever the text says."""
+    people = [one for one in info.characters if not one.fields]
+    if not people:
+        pasted = to_prompt(info.prompt or "")
+        return pasted.text, pasted.notes
+    prompt, notes = split.from_parts(info.prompt or "", [one.text for one in people])
+    characters = list(prompt.characters)
+    for place, one in enumerate(people[: len(characters)]):
+        if one.center and not characters[place].get("position"):
+            characters[place] = characters[place].with_field(
+                "position", positions.tag(positions.from_point(*one.center))
+            )
+    return build(replace(prompt, characters=tuple(characters))), tuple(notes)
+
+
+def from_text(text: str) -> Restored:
+    """Whatever was pasted, as a prompt with cards."""
+    pasted = to_prompt(text)
+    if pasted.kind == "empty":
+        return Restored()
+    values: dict[str, Any] = {"prompt": pasted.text, **_settings(pasted)}
+    if pasted.negative is not None:
+        values["negative_prompt"] = pasted.negative
+    if pasted.loras:
+        values["loras"] = tuple(LoraUse(name, weight) for name, weight in pasted.loras)
+    return Restored(_checked(values), _said("Taken over.", pasted.notes))
+
+
+def from_text_file(path: str | Path) -> Restored:
+    """A text or JSON file. Raises PromptError for what is no text."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_TEXT_BYTES + 1)
+        if len(data) > MAX_TEXT_BYTES:
+            raise PromptError(
+                f"This file is larger than {MAX_TEXT_BYTES // 1000} kB. Paste the part that is the prompt."
+            )
+        return from_text(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise PromptError("This file is not UTF-8 text. Save it as UTF-8, or paste its text.") from error
+    except OSError as error:
+        raise PromptError(f"This file cannot be read: {error.strerror}.") from error
+
+
+def _settings(pasted: Pasted) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in pasted.settings:
+        if name.lower() in SETTINGS:
+            values[SETTINGS[name.lower()]] = value
+        elif name.lower() == "size" and (size := _SIZE.fullmatch(value.strip())):
+            values["width"], values["height"] = (max(16, round(int(x) / 16) * 16) for x in size.groups())
+    return values
+
+
+def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those values that their parameters take."""
+    good = {}
+    for name, value in values.items():
+        if name not in PARAMETERS or value is None:
+            continue
+        try:
+            good[name] = PARAMETERS[name].check(value)
+        except RequestError:
+            continue
+    return good
+
+
+def _said(first: str, more: tuple[str, ...]) -> str:
+    return " ".join((first, *more[:MAX_SAID]))
+
+
+# ---- links ------------------------------------------------------------------------------------------------------
+
+
+def link(values: Mapping[str, Any]) -> str:
+    """The recipe for the query of a link: only what differs from an empty request."""
+    empty = GenerateRequest().to_dict()
+    recipe = {key: value for key, value in values.items() if key in empty and value != empty[key] and value is not None}
+    recipe.pop("preset", None)  # of this machine
+    recipe["loras"] = [[use.name, use.weight] for use in values.get("loras", ())]
+    if "seed" in recipe:
+        recipe["seed"] = str(recipe["seed"])
+    text = json.dumps({k: v for k, v in recipe.items() if v not in ([], ())}, ensure_ascii=False, separators=(",", ":"))
+    return base64.urlsafe_b64encode(zlib.compress(text.encode("utf-8"), 9)).decode("ascii").rstrip("=")
+
+
+def from_link(query: str) -> Restored:
+    """The values of a link. Raises PromptError for what cannot be read."""
+    unreadable = PromptError("The recipe in this link cannot be read. Ask for the link again, or for the picture.")
+    if len(query) > MAX_LINK_CHARS:
+        raise unreadable
+    try:
+        packed = base64.urlsafe_b64decode(query + "=" * (-len(query) % 4))
+        opened = zlib.decompressobj()
+        recipe = json.loads(opened.decompress(packed, MAX_LINK_BYTES))
+        if not isinstance(recipe, dict):
+            raise unreadable
+        values = {key: value for key, value in recipe.items() if key in {f.name for f in fields(GenerateRequest)}}
+        values["loras"] = tuple(LoraUse(str(name)[:200], float(weight)) for name, weight in recipe.get("loras", ()))
+    except (ValueError, TypeError, zlib.error, binascii.Error, RecursionError) as error:
+        raise unreadable from error
+    return Restored(_checked(values), "Opened from a link. Nothing runs until you press Generate.")
+
+
+# ---- copies -----------------------------------------------------------------------------------------------------
+
+
+def python_code(request: GenerateRequest, model: str) -> str:
+    """A script for diffusers users that makes this picture."""
+    lines = [
+        "import torch",
+        "",
+        "from newbie_ui.model.pipeline import NewbiePipeline",
+        "",
+        f"pipe = NewbiePipeline.from_pretrained({model!r}, torch_dtype=torch.bfloat16)",
+        "image = pipe(",
+        f"    {request.prompt!r},",
+        f"    negative_prompt={request.negative_prompt!r},",
+    ]
+    empty = GenerateRequest()
+    for name, argument in ARGUMENTS.items():
+        if getattr(request, name) != getattr(empty, name):
+            lines.append(f"    {argument}={getattr(request, name)!r},")
+    if request.seed is not None:
+        lines.append(f'    generator=torch.Generator("cpu").manual_seed({request.seed}),')
+    return "\n".join([*lines, ").images[0]", 'image.save("picture.png")', ""])
