@@ -121,7 +121,8 @@ class _Pass:
 
     def __init__(self, name, conditioning, transformer, shape, times, buckets):
         self.name, self.transformer, self.size, self.times = name, transformer, shape[-2:], times
-        conditioning = conditioning.to(compute_device(transformer), transformer.dtype)
+        self.dtype = transformer.dtype  # asking takes a walk over all modules
+        conditioning = conditioning.to(compute_device(transformer), self.dtype)
         lengths = conditioning.lengths
         longest = max(lengths)
         self.conditioning = conditioning.padded(bucket_for(longest, buckets) if buckets else longest)
@@ -134,7 +135,7 @@ class _Pass:
             self.inputs = self._prepare()
         named = self.transformer.cache_context(self.name) if self.transformer.is_cache_enabled else nullcontext()
         with named:
-            output = self.transformer(latents.to(self.transformer.dtype), **self.inputs[i], return_dict=False)
+            output = self.transformer(latents.to(self.dtype), **self.inputs[i], return_dict=False)
         return output[0].float()
 
     def _prepare(self) -> list[dict]:
@@ -149,7 +150,7 @@ class _Pass:
         caption = self.transformer.prepare_caption(features, self.mask, pooled)
         shared = {"caption": caption, "rotary": self.transformer.prepare_rotary(caption, *self.size)}
         if len(times) * batch <= PREPARED_ROWS:
-            modulations = self.transformer.prepare_modulation(times, caption.pooled, batch, self.transformer.dtype)
+            modulations = self.transformer.prepare_modulation(times, caption.pooled, batch, self.dtype)
             by_time = [{"modulation": modulation} for modulation in modulations]
         return [{**step, **shared} for step in by_time]
 
