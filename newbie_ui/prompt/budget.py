@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from newbie_ui.prompt.document import NAME_FIELDS, PROSE_FIELDS
 from newbie_ui.prompt.edit import Edit, apply, newline_of, removal
-from newbie_ui.prompt.reader import Element
+from newbie_ui.prompt.spans import Element
 from newbie_ui.prompt.taglist import is_prose, items
 from newbie_ui.prompt.xml import ParsedPrompt, parse
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from newbie_ui.errors import PromptError
 from newbie_ui.prompt.document import NAME_FIELDS, Fields, insertion_index, is_placeholder
-from newbie_ui.prompt.reader import BlockSpan, Element
+from newbie_ui.prompt.spans import BlockSpan, Element
 from newbie_ui.prompt.xml import ParsedPrompt, build_block, build_field, parse
 
 MAX_CHARACTERS = 6  # what the form shows; texts may hold more

@@ -14,17 +14,18 @@ from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 
 from newbie_ui.prompt import edit
-from newbie_ui.prompt.document import CHARACTER_FIELDS, GENERAL_FIELDS, NAME_FIELDS
+from newbie_ui.prompt.document import CHARACTER_FIELDS, GENERAL_FIELDS, KNOWN_FIELDS, NAME_FIELDS, TOP_FIELDS
 from newbie_ui.prompt.edit import Edit, apply
 from newbie_ui.prompt.lint_tags import tag_findings
-from newbie_ui.prompt.reader import BlockSpan, Element
 from newbie_ui.prompt.report import Finding, Fix, Report, label_of
+from newbie_ui.prompt.spans import BlockSpan, Element
 from newbie_ui.prompt.taglist import is_prose, items, joined
 from newbie_ui.prompt.xml import ParsedPrompt, Problem, parse
 
 MAX_FINDINGS = 100
 SEVERITIES = ("error", "warning", "hint")
 
+_ERRORS = ("unclosed", "wrong_close", "duplicate_number", "cut_tag")
 _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|#39|#x27);")
 _LORA = re.compile(r"<lora:[^<>\n]{1,200}>", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"\s*\$?character[_ -](\d{1,9})\$?\s*", re.IGNORECASE)
@@ -43,7 +44,7 @@ def lint(prompt: str | ParsedPrompt, model_vocabulary: Collection[str] = ()) -> 
     parsed = parse(prompt) if isinstance(prompt, str) else prompt
     report = Report(parsed)
     found: list[Finding] = []
-    for rule in (_problems, _elements, _numbering, _references, _count, _loose, _literal, _braces):
+    for rule in (_problems, _elements, _outside, _numbering, _references, _count, _loose, _literal, _braces):
         found += rule(report)
     found += tag_findings(report, model_vocabulary)
     found.sort(key=lambda finding: (finding.start, SEVERITIES.index(finding.severity)))
@@ -56,7 +57,7 @@ def lint(prompt: str | ParsedPrompt, model_vocabulary: Collection[str] = ()) -> 
 def _problems(report: Report) -> Iterator[Finding]:
     """What the parser found, with a repair."""
     for problem in report.parsed.problems:
-        severity = "error" if problem.code in ("unclosed", "wrong_close", "duplicate_number") else "warning"
+        severity = "error" if problem.code in _ERRORS else "warning"
         yield report.finding(
             problem.code, severity, problem.message, problem.start, problem.end, _repair(report, problem)
         )
@@ -72,6 +73,8 @@ def _repair(report: Report, problem: Problem) -> Fix | None:
         )
     if problem.code == "second_general":
         return Fix("Put them together", _merged_generals(report))
+    if problem.code == "cut_tag":
+        return Fix("Add >", apply(text, [Edit(problem.end, problem.end, ">")]))
     for block in parsed.blocks:
         if problem.code == "unclosed" and block.start == problem.start:
             close = f"</{block.raw}>"
@@ -163,6 +166,37 @@ def _loose_in_block(report: Report, block: BlockSpan, element: Element) -> Findi
     message = f"“{report.shortened(value)}” stands in the block without an element. Put it into <{name}>."
     fix = Fix(f"Move to {name}", apply(report.text, edits))
     return report.finding("loose_text", "warning", message, element.start, element.end, fix)
+
+
+def _outside(report: Report) -> Iterator[Finding]:
+    """Fields of a character or of the general tags that stand beside the blocks."""
+    for element in report.parsed.elements:
+        if element.name not in KNOWN_FIELDS or element.name in TOP_FIELDS:
+            continue
+        own = element.name in CHARACTER_FIELDS
+        where = "a character block" if own else "<general_tags>"
+        message = f"<{element.raw}> stands outside the blocks. It belongs into {where}."
+        yield report.finding(
+            "element_outside", "warning", message, element.start, element.value_start, _into_block(report, element, own)
+        )
+
+
+def _into_block(report: Report, element: Element, own: bool) -> Fix | None:
+    """General fields go to the general tags; a character's to the only card, or with their like into a new one."""
+    cards = report.parsed.characters
+    same = [e for e in report.parsed.elements if (e.name in CHARACTER_FIELDS) == own and e.name in KNOWN_FIELDS]
+    moved = same if own and not cards else [element]
+    fields = [(e.name, report.value(e)) for e in moved]
+    rest = apply(report.text, [edit.removal(report.text, e.start, e.end) for e in moved])
+    if not own:
+        old = parse(rest).prompt.general.get(element.name)
+        value = joined(old, [report.value(element)]) if old else report.value(element)
+        return Fix("Move to general tags", edit.update_general(rest, {element.name: value}))
+    if not cards:
+        return Fix("Make it a character", edit.add_character(rest, fields))
+    if len(cards) == 1 and not parse(rest).prompt.characters[0].get(element.name):
+        return Fix("Move to the character", edit.update_character(rest, 0, dict(fields)))
+    return None
 
 
 def _numbering(report: Report) -> Iterator[Finding]:

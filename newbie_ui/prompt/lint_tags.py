@@ -13,8 +13,8 @@ from newbie_ui.prompt.document import NAME_FIELDS, PROSE_FIELDS
 from newbie_ui.prompt.edit import Edit, apply
 from newbie_ui.prompt.knowledge import WORDS, contradictions, homes
 from newbie_ui.prompt.positions import Cell, read, spread, tag, write
-from newbie_ui.prompt.reader import BlockSpan, Element
 from newbie_ui.prompt.report import Finding, Fix, Report, label_of
+from newbie_ui.prompt.spans import BlockSpan, Element
 from newbie_ui.prompt.taglist import Item, is_prose, items, joined, without
 from newbie_ui.prompt.tags import normalise
 from newbie_ui.prompt.xml import parse

@@ -14,60 +14,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import NamedTuple
+from difflib import get_close_matches
 
-from newbie_ui.prompt.document import CHARACTER_FIELDS, GENERAL_FIELDS
+from newbie_ui.prompt.document import CHARACTER_FIELDS, GENERAL_FIELDS, PROSE_FIELDS
 from newbie_ui.prompt.scan import CHARACTER, FIELD, GENERAL, NOTE, START, UNKNOWN, WRAPPER, Tag, scan
+from newbie_ui.prompt.spans import BlockSpan, Element, Found, Issue
 
 MAX_ISSUES = 100
 _ONLY_CHARACTER = frozenset(CHARACTER_FIELDS) - frozenset(GENERAL_FIELDS)
 _KNOWN = frozenset({CHARACTER, GENERAL, FIELD, WRAPPER})
 _PUNCTUATION = re.compile(r'(?:[\s{}\[\],;:"]|\\[nrt])*')
+_NEWLINE = re.compile(r"[\r\n]")
 _JSON_HEAD = re.compile(r'\s*\{\s*"[^{}<>]*?"\s*:')
-
-
-class Element(NamedTuple):
-    """A field: its value is text[value_start:value_end], all of it text[start:end]; `raw` is its name as written."""
-
-    name: str
-    raw: str
-    start: int
-    value_start: int
-    value_end: int
-    end: int
-    closed: bool
-
-
-class BlockSpan(NamedTuple):
-    """A character or general block. Its content lies between open_end and close_start."""
-
-    kind: str
-    raw: str
-    number: int | None
-    numbered: bool  # the element name is character_N, not a name of its own
-    start: int
-    open_end: int
-    close_start: int
-    end: int
-    closed: bool
-    elements: tuple[Element, ...]
-
-
-class Issue(NamedTuple):
-    code: str
-    message: str
-    start: int
-    end: int
-
-
-class Found(NamedTuple):
-    cuts: list[tuple[int, str]]  # (start, kind) of each segment, from 0
-    blocks: tuple[BlockSpan, ...]
-    elements: tuple[Element, ...]
-    loose: tuple[tuple[int, int], ...]
-    frames: tuple[tuple[int, int], ...]
-    system_end: int
-    issues: list[Issue]
 
 
 class Reader:
@@ -196,6 +154,8 @@ class Reader:
                     tag.end,
                 )
             return index + 1
+        if tag.cut:
+            self._cut_short(tag)
         if tag.close:
             self._close(tag)
             return index + 1
@@ -206,6 +166,10 @@ class Reader:
             return self._field(index)
         self._open(tag, kind)
         return index + 1
+
+    def _cut_short(self, tag: Tag) -> None:
+        written = self.text[tag.start : tag.end]
+        self._issue("cut_tag", f"{written} lacks its >. Write {written}>.", tag.start, tag.end)
 
     def _kind(self, index: int) -> str:
         """What an open tag is here; unknown ones are judged by what they hold."""
@@ -256,16 +220,38 @@ class Reader:
         opened: set[str] = set()
         while after < len(self.tags):
             other = self.tags[after]
-            if other.close and other.name == tag.name:
+            if other.name == tag.name and (other.close or self._is_close_without_slash(tag, after)):
                 return self._field_closed(tag, other, after)
             if other.kind == UNKNOWN and not other.close:
                 opened.add(other.name)
-            elif other.kind in _KNOWN or (other.close and other.kind == UNKNOWN and other.name not in opened):
+            elif self._ends_value(other, opened) and not self._is_mention(index, after):
                 break
             after += 1
         return self._field_unclosed(tag, after)
 
+    @staticmethod
+    def _ends_value(tag: Tag, opened: set[str]) -> bool:
+        return tag.kind in _KNOWN or (tag.close and tag.kind == UNKNOWN and tag.name not in opened)
+
+    def _is_close_without_slash(self, tag: Tag, index: int) -> bool:
+        """`<n>Aoi<n>` on one line: the second one is meant to close, unless it has a close tag of its own."""
+        other, known = self.tags[index], self.next_known[index]
+        own = known >= 0 and self.tags[known].close and self.tags[known].name == other.name
+        return other.kind == FIELD and not own and not _NEWLINE.search(self.text, tag.end, other.start)
+
+    def _is_mention(self, field: int, index: int) -> bool:
+        """A caption that speaks of `<character_1>`: an open tag that is not closed before the caption is."""
+        close = self.next_close[field]
+        closed_before = 0 <= self.next_close[index] < close
+        prose = self.tags[field].name in PROSE_FIELDS and close > index
+        return prose and not self.tags[index].close and not closed_before
+
     def _field_closed(self, tag: Tag, close: Tag, index: int) -> int:
+        if close.cut:
+            self._cut_short(close)
+        if not close.close:
+            message = f"<{tag.raw}> is closed by <{close.raw}>. Write </{tag.raw}>."
+            self._issue("wrong_close", message, close.start, close.end)
         self._value(tag.end, close.start)
         self._cut(close.start, close.end, "close")
         self._add(Element(tag.name, tag.raw, tag.start, tag.end, close.start, close.end, True))
@@ -301,7 +287,11 @@ class Reader:
 
     def _close(self, tag: Tag) -> None:
         block = self.block
-        if block is not None and (tag.name == block.name or tag.kind == self.block_kind):
+        if block is not None and (
+            tag.name == block.name
+            or tag.kind == self.block_kind
+            or (tag.kind == UNKNOWN and get_close_matches(tag.name, [block.name], 1, 0.8))
+        ):
             if tag.name != block.name:
                 self._issue(
                     "wrong_close",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from newbie_ui.prompt.reader import Element
+from newbie_ui.prompt.spans import Element
 from newbie_ui.prompt.xml import ParsedPrompt
 
 SHOWN_CHARS = 40

@@ -4,8 +4,9 @@ Promises: `scan` never fails and never backtracks over more than the text betwee
 text order and does not overlap.
 Does not know: nesting, and whether a tag is closed (see `xml.py`).
 
-Markup is only what can be nothing else: a known element name in any spelling, or an unknown one that is closed
-later. Emoticons (`>_<`, `<o>_<o>`, `:<`, `<3`), `<lora:…>` and comparison signs are text.
+Markup is only what can be nothing else: a known element name in any spelling (its > may be forgotten before a line
+end or the next <), or an unknown one that is closed later. Emoticons (`>_<`, `<o>_<o>`, `:<`, `<3`), `<lora:…>` and
+comparison signs are text.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ _MARKUP = re.compile(
       | <(?P<close>/?)
         (?P<name>[^\W\d][\w.\-]{0,63}(?:[ ][\w\-]{1,63}){0,2}?)  # <character 1>, <Prompt Start>
         (?:\s+[\w:\-]+\s*=\s*(?:"[^"<>]*"|'[^'<>]*'))*          # attributes are read over
-        \s*(?P<empty>/?)>""",
+        (?:\s*(?P<empty>/?)>|(?P<cut>(?=[ \t]*(?:[\r\n<]|$))))  # > may be forgotten before a line end or <""",
     re.VERBOSE,
 )
+_SURE = frozenset({CHARACTER, GENERAL, FIELD})  # these count even where their > was forgotten
 _CHARACTER = re.compile(r"character_?(\d*)")
 
 
@@ -49,20 +51,23 @@ class Tag(NamedTuple):
     close: bool
     empty: bool  # <name/>
     number: int | None = None
+    cut: bool = False  # its > is missing
 
 
 def scan(text: str) -> list[Tag]:
     """All candidate tags of the text, in order."""
     tags = []
     for match in _MARKUP.finditer(text):
-        raw, close, empty = match.group("name", "close", "empty")
+        raw, close, empty, cut = match.group("name", "close", "empty", "cut")
         start, end = match.span()
         if raw is None:
             tags.append(Tag(NOTE, "", "", start, end, False, True, None))
             continue
         kind, name, number = _classified(raw)
+        if cut is not None and (kind not in _SURE or not (close or len(name) > 4)):
+            continue
         if len(name) > 1 or name == "n":  # <o>_<o>, <b>: a single letter is never an element
-            tags.append(Tag(kind, name, raw, start, end, bool(close), bool(empty), number))
+            tags.append(Tag(kind, name, raw, start, end, bool(close), bool(empty), number, cut is not None))
     return tags
 
 

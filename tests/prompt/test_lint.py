@@ -19,6 +19,25 @@ def card(fields, general=""):
 # code, text, words of the message, what the fix makes of it (None: no fix)
 CASES = [
     (
+        "cut_tag",
+        card("<action>standing</action\n<clothing>dress</clothing>"),
+        "</action lacks its >",
+        card("<action>standing</action>\n<clothing>dress</clothing>"),
+    ),
+    ("wrong_close", card("<action>standing<action>"), "is closed by <action>", card("<action>standing</action>")),
+    (
+        "element_outside",
+        "<n>$character_1$</n>\n<gender>1girl</gender>\n",
+        "belongs into a character block",
+        "<character_1>\n<n>$character_1$</n>\n<gender>1girl</gender>\n</character_1>",
+    ),
+    (
+        "element_outside",
+        card("").replace("<character_1>", "<objects>cup</objects>\n<character_1>"),
+        "belongs into <general_tags>",
+        card("").replace("solo</count>", "solo</count>\n<objects>cup</objects>"),
+    ),
+    (
         "unclosed",
         card("<appearance>red_eyes\n<clothing>dress</clothing>"),
         "<appearance> is not closed",

@@ -63,6 +63,9 @@ PIECES = [
     "<!--",
     "-->",
     "<?xml ?>",
+    "</n",
+    "<clothing",
+    "</charcter_1>",
 ]
 
 
@@ -166,6 +169,30 @@ def test_other_spellings_are_read_without_problems(name):
 def test_a_block_with_a_name_of_its_own_is_a_character():
     (aoi,) = parse(NASTY["named"]).prompt.characters
     assert (aoi.tag, aoi.name, aoi.get("gender")) == ("aoi", "aoi", "1girl")
+
+
+def test_a_forgotten_bracket_or_slash_is_read_as_meant_and_reported():
+    for text in (
+        "<character_1\n<n>a</n>\n</character_1>",
+        "<character_1>\n<n>a</n\n</character_1>",
+        "<character_1>\n<n>a<n>\n</character_1>",
+        "<character_1>\n<n>a</n>\n</charcter_1>",
+    ):
+        parsed = check_whole(text)
+        assert parsed.prompt.characters == (character({"n": "a"}),)
+        assert len(parsed.problems) == 1
+    twice = parse("<character_1>\n<style>a\n<style>b</style>\n</character_1>")
+    assert twice.prompt.characters[0].fields == (("style", "a"), ("style", "b"))
+
+
+def test_a_caption_may_speak_of_elements():
+    text = "<caption>Left is <character_1>, right <character_2>.</caption>\n<character_1><n>a</n></character_1>"
+    parsed = check_whole(text)
+    assert parsed.prompt.caption() == "Left is <character_1>, right <character_2>."
+    assert len(parsed.prompt.characters) == 1
+    assert parsed.problems == ()
+    unclosed = parse("<caption>Two girls.\n<character_1><n>a</n></character_1>")
+    assert unclosed.prompt.caption() == "Two girls."
 
 
 def test_free_text_and_top_level_elements_are_extras_in_order():
@@ -290,6 +317,8 @@ HOSTILE = [
     "<a" * 10_000,
     "<a>" * 7_000,
     "<a>" * 3_500 + "</a>" * 3_500,
+    "</n\n" * 5_000,
+    "<caption>" * 1_000 + "<n>" * 3_000 + "</caption>",
     "<ab><n>" * 3_000 + "</ab>" * 3_000,
     "<n>" * 7_000,
     "<character_1>" * 1_500,
