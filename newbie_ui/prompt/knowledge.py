@@ -33,12 +33,12 @@ _BODY = re.compile(
     rf"^(?:{_COLOR}|aqua|rainbow|multicolored|two-tone|gradient|very long|absurdly long|long|short|very short|medium|"
     r"messy|wavy|curly|spiked|straight|pale|dark|tan|dark-skinned) (?:hair|eyes|skin)$"
     r"|^(?:twintails|ponytail|side ponytail|braid|twin braids|single braid|ahoge|bangs|blunt bangs|heterochromia|"
-    r"freckles|tareme|tsurime|bob cut|hime cut|drill hair|(?:cat|fox|dog|wolf|rabbit|animal|pointy) ears|"
+    r"freckles|tareme|tsurime|bob cut|hime cut|drill hair|pointy ears|"
     r"(?:cat|fox|dog|wolf|rabbit) tail|(?:angel|demon|bat|fairy) wings|(?:demon|dragon|oni) horns|mole under eye)$"
 )
 _EXPRESSION = _set(
     "smile,light smile,grin,smirk,evil smile,frown,angry,annoyed,sad,happy,crying,surprised,embarrassed,"
-    "expressionless,laughing,pout,scared,serious,nervous,worried,shy,smug,excited,blush,:d,;d,:3,:o,:<,;),xd,"
+    "expressionless,laughing,pout,scared,serious,nervous,worried,shy,smug,excited,:d,;d,:3,:o,:<,;),xd,"
     ">:(,>:)"
 )
 _ACTION = re.compile(
@@ -68,9 +68,11 @@ _SCENE_HOMES = ("background", "environment", "atmosphere", "lighting", "perspect
 _GROUPS = (
     (_COUNT, ("count", "gender")),
     (_PLACE, ("position",)),
+    (frozenset({"blush", "light blush"}), ("expression", "appearance")),
     (_EXPRESSION, ("expression",)),
     (_ACTION, ("action", "interaction")),
     (_BODY, ("appearance", "body_type")),
+    (re.compile(r"^(?:cat|fox|dog|wolf|rabbit|bear|mouse|animal) ears$"), ("appearance", "body_type", "clothing")),
     (_GARMENT, ("clothing",)),
     (_QUALITY, ("quality", "resolution", "style", "other", "extra_tags")),
     (_STYLE, ("style", "quality", "other", "extra_tags")),
