@@ -29,6 +29,7 @@ from newbie_ui.engine.measure import describe_device, find_device
 from newbie_ui.engine.resolve import FULL_SIZE_DEFAULTS
 from newbie_ui.engine.source import ModelSource
 from newbie_ui.errors import EngineError, SettingsError, UserError
+from newbie_ui.model.checkpoint import DEMO, load_tokens, locate
 from newbie_ui.presets import load_presets
 from newbie_ui.request import GenerateRequest
 from newbie_ui.settings import Parser, Settings, add_flags, from_flags
@@ -202,7 +203,11 @@ def _source(options: Options) -> ModelSource:
     if not options.random_weights:
         return ModelSource.from_settings(options.settings)
     device = find_device(options.settings.device)
-    return ModelSource(lambda progress: FULL_SIZE, lambda dtype, progress: random_pipeline(dtype, device))
+    return ModelSource(
+        describe=lambda progress: FULL_SIZE,
+        load=lambda dtype, progress: random_pipeline(dtype, device),
+        tokenizer=lambda: load_tokens(locate(DEMO), "text_encoder"),
+    )
 
 
 def _with_reference(source: ModelSource) -> ModelSource:

@@ -2,8 +2,7 @@
 
 Queue, events, previews, cancel, skip, finish and states are the real machinery (`queued.py`, `jobs.py`). Only the
 pictures are not: each is a test pattern computed from (prompt, seed, size), and says so in large letters. Same
-request and seed, same pixels. Its stage times are what it really slept; its presets' figures are made up and marked
-as estimates.
+request and seed, same pixels. Its stage times are what it really slept, and its presets' figures come from them.
 """
 
 from __future__ import annotations
@@ -21,9 +20,12 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from newbie_ui.engine.base import DeviceInfo, ModelInfo, PictureSink, PresetChoice
+from newbie_ui.engine.choices import preset_choices
+from newbie_ui.engine.history import History, Measurement
 from newbie_ui.engine.jobs import Job
 from newbie_ui.engine.queued import QueuedEngine, new_picture_id
 from newbie_ui.engine.resolve import resolve
+from newbie_ui.presets import load_presets
 from newbie_ui.request import (
     DEFAULT_SYSTEM_PROMPT,
     Encoded,
@@ -36,6 +38,7 @@ from newbie_ui.request import (
     Step,
     Timings,
 )
+from newbie_ui.settings import PROJECT
 
 PREVIEW_PIXELS = 192
 
@@ -55,13 +58,6 @@ FAKE_MODEL = ModelInfo(
         "system_prompt": DEFAULT_SYSTEM_PROMPT,
     },
     vocabulary=("1girl", "2girls", "blue_hair", "pink_hair", "smile", "school_uniform", "outdoors"),
-)
-
-FAKE_PRESETS = (
-    PresetChoice("cpu", "Processor", "eager, float32", True, True, median_s=4.0, peak_gb=0.9),
-    PresetChoice(
-        "quality", "Quality", "compiled, all on the card", False, False, "needs 24 GB on a card; there is none here"
-    ),
 )
 
 
@@ -85,7 +81,8 @@ class FakeEngine(QueuedEngine):
         sink: as in `QueuedEngine`.
         step_s, stage_s, open_s: seconds slept for a step, for encoding and decoding, and for opening.
         faults: failures to play, each once, in order.
-        device, model, presets: what to pretend to be.
+        device, model, loras: what to pretend to be and have.
+        presets: a list to show; by default the shipped ones, ranked for the device as the real engine does.
     """
 
     thread_name = "newbie-fake-engine"
@@ -100,7 +97,7 @@ class FakeEngine(QueuedEngine):
         faults: Iterable[Fault] = (),
         device: DeviceInfo | None = None,
         model: ModelInfo = FAKE_MODEL,
-        presets: tuple[PresetChoice, ...] = FAKE_PRESETS,
+        presets: tuple[PresetChoice, ...] | None = None,
         loras: tuple[str, ...] = (),
         **limits: int,
     ):
@@ -109,13 +106,16 @@ class FakeEngine(QueuedEngine):
         self.faults = deque(faults)
         self.device = device or DeviceInfo("cpu", "Pretended device", 24.0)
         self._pretended, self._presets, self._loras = model, presets, loras
+        self._history = History()
         self._pause = threading.Event()  # never set: waiting on it is a sleep
         self._encoded: set[str] = set()
 
     # ---- the rest of the protocol -----------------------------------------------------------------------------
 
     def presets(self, request: GenerateRequest | None = None) -> tuple[PresetChoice, ...]:
-        return self._presets
+        if self._presets is not None:
+            return self._presets
+        return preset_choices(load_presets(PROJECT / "presets"), self.device, self._pretended, self._history, request)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Words and punctuation marks; a real tokenizer counts more."""
@@ -142,7 +142,9 @@ class FakeEngine(QueuedEngine):
 
     def _make(self, job: Job) -> Iterator[Event]:
         queue_s = time.perf_counter() - job.submitted
-        all_resolved = resolve(job.request, self._pretended, self._presets[0].name)
+        chosen = {choice.name: choice for choice in self.presets()}
+        preset = chosen.get(job.request.preset) or next(iter(chosen.values()))
+        all_resolved = resolve(job.request, self._pretended, preset.name)
         started = time.perf_counter()
         self._fail_if_told("encode", job.request.prompt)
         self._pause.wait(self.stage_s)
@@ -199,8 +201,21 @@ class FakeEngine(QueuedEngine):
             "compile": "off",
             "embedding_cache": "hit" if cached else "miss",
         }
+        self._history.add(
+            Measurement(
+                model=resolved.model,
+                preset=resolved.preset,
+                width=resolved.width,
+                height=resolved.height,
+                steps=resolved.steps,
+                device=self.device.name,
+                seconds=timings.total_s - timings.queue_s,
+                denoise_s=timings.denoise_s,
+                peak_gb=self._memory().resident_gb,
+            )
+        )
         result = GenerateResult(new_picture_id(), resolved, timings, self._memory(), time.time(), facts, image)
-        return Picture(job.id, result=self._store(result), index=number, pictures=job.request.images)
+        return Picture(job.id, result=result, index=number, pictures=job.request.images)
 
     def _fail_if_told(self, stage: str, prompt: str, step: int = 1) -> None:
         for fault in self.faults:

@@ -96,6 +96,7 @@ class JobBoard:
         self._arrived = threading.Condition(self._lock)
         self._waiting: list[Job] = []
         self._running: Job | None = None
+        self._handed_over: list[Job] = []  # made, their last pictures still being stored
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._turn = 0
         self._last_turns: dict[str, int] = {}
@@ -174,9 +175,9 @@ class JobBoard:
     def infos(self) -> tuple[JobInfo, ...]:
         """Jobs that are running or waiting, in the order in which they will be done."""
         with self._lock:
-            running = [self._running.info(0.0)] if self._running else []
+            running = [*self._handed_over, *([self._running] if self._running else [])]
             waits = self._waits()
-            return (*running, *(job.info(wait) for job, wait in zip(self._waiting, waits)))
+            return (*(job.info(0.0) for job in running), *(job.info(wait) for job, wait in zip(self._waiting, waits)))
 
     # ---- for the worker ---------------------------------------------------------------------------------------
 
@@ -210,16 +211,23 @@ class JobBoard:
             job.log.append(event)
             job.changed.notify_all()
 
+    def hand_over(self, job: Job) -> None:
+        """The worker is done with this job and may take another; its last events are still to come."""
+        with self._lock:
+            if self._running is job:
+                self._running = None
+                self._handed_over.append(job)
+
     def end(self, job: Job, event: Event) -> None:
         """Log the last event of a job, take it off the board, forget the oldest ended ones."""
         with self._lock:
             self._forget_preview(job)
             job.state = ENDED_STATES[type(event)]
             self.emit(job, event)
-            if self._running is job:
-                self._running = None
-            elif job in self._waiting:
-                self._waiting.remove(job)
+            self.hand_over(job)
+            for jobs in (self._handed_over, self._waiting):
+                if job in jobs:
+                    jobs.remove(job)
             self._jobs.move_to_end(job.id)
             ended = [other for other in self._jobs.values() if other.ended]
             for other in ended[: max(0, len(ended) - self.keep_ended)]:

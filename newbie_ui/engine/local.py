@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from newbie_ui.engine.base import PictureSink, PresetChoice
 from newbie_ui.engine.choices import preset_choices
@@ -34,8 +35,9 @@ from newbie_ui.engine.resolve import FULL_SIZE_DEFAULTS, resolve
 from newbie_ui.engine.rig import Rig
 from newbie_ui.engine.source import ModelSource, lora_folders
 from newbie_ui.engine.stages import EncodedRow, Stages, check_size, schedule_of
-from newbie_ui.errors import EngineError, UserError
+from newbie_ui.errors import EngineError, OutOfMemory, UserError
 from newbie_ui.model.lora_files import LoraShelf
+from newbie_ui.model.text import count_tokens
 from newbie_ui.presets import AUTO, Preset, choose, load_presets
 from newbie_ui.request import (
     Encoded,
@@ -98,7 +100,8 @@ class LocalEngine(QueuedEngine):
         self._shelf = LoraShelf(*lora_folders(settings))
         self._history = History(settings.output_dir) if history is None else history
         self._cache = EmbeddingCache()
-        self._tokenizing = threading.Lock()
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._counting = threading.Lock()  # a tokenizer is not for two threads at once
         self._lowered: dict[str, list[tuple[int, Plan]]] = {}  # preset → (pixels from which it applies, plan)
         self._rig: Rig | None = None
         self._stages: Stages | None = None
@@ -116,16 +119,15 @@ class LocalEngine(QueuedEngine):
         return self._shelf.names()
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        pipe = self._rig.pipe if self._rig is not None else None
-        if pipe is None:
-            raise EngineError("The engine is still opening. Tokens can be counted when it is ready.")
-        with self._tokenizing:
-            return pipe.count_tokens(texts)
+        if self._tokenizer is None:
+            raise EngineError("The engine is still opening. Tokens can be counted in a moment.")
+        with self._counting:
+            return count_tokens(self._tokenizer, texts)
 
     @property
     def rig(self) -> Rig:
         """The pipeline as it is set up now, for the bench: to be touched only while no job runs."""
-        if self._rig is None:
+        if self._rig is None or self._rig.pipe is None:
             raise EngineError("The engine is still opening.")
         return self._rig
 
@@ -137,10 +139,10 @@ class LocalEngine(QueuedEngine):
         self._loading("Looking at the model")
         self.model = self._source.describe(self._loading)
         log.info("model %s on %s (%.1f GB)", self.model.name, self.device.name, self.device.total_gb)
-        rig = Rig(self._source.load, device, self._loading, self._shelf)
-        rig.use(make_plan(self._preset(self._settings.preset), self.device, self.model.demo))
-        self._stages = Stages(rig, self._cache, self._tokenizing)
-        self._rig = rig
+        self._tokenizer = self._source.tokenizer()
+        self._rig = Rig(self._source.load, device, self._loading, self._shelf)
+        self._stages = Stages(self._rig, self._cache)
+        self._use(make_plan(self._preset(self._settings.preset), self.device, self.model.demo))
 
     def _unload(self) -> None:
         self._cache.clear()
@@ -188,7 +190,7 @@ class LocalEngine(QueuedEngine):
         preset = self._preset(job.request.preset)
         rows = list(resolve(job.request, self.model, preset.name))
         check_size(rows[0], self._rig.pipe.transformer.config.axes_lens)
-        self._rig.use(self._plan(preset, rows[0]))
+        self._use(self._plan(preset, rows[0]))
         loras = self._rig.use_loras([(use.name, use.weight) for use in job.request.loras])
         rows = [replace(row, loras=loras) for row in rows]
         self._freed = False
@@ -298,8 +300,7 @@ class LocalEngine(QueuedEngine):
                 cold=batch.cold,
             )
         )
-        stored = self._store(result)
-        return Picture(batch.job.id, result=stored, index=batch.first + number, pictures=batch.job.request.images)
+        return Picture(batch.job.id, result=result, index=batch.first + number, pictures=batch.job.request.images)
 
     def _picture_facts(self, batch: _Batch, tiled: bool) -> dict[str, str]:
         plan, rig = self._rig.plan, self._rig
@@ -353,7 +354,25 @@ class LocalEngine(QueuedEngine):
             raise too_small(row, self._rig.plan.notes)
         log.warning("stepping down: %s", plan.notes[-1])
         self._lowered.setdefault(plan.preset, []).append((row.width * row.height, plan))
-        self._rig.use(plan)
+        self._use(plan)
+
+    def _use(self, plan: Plan) -> None:
+        """Apply a plan, or the first one below it that fits. Raises OutOfMemory at the bottom."""
+        while True:
+            try:
+                return self._rig.use(plan)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._rig.close()
+            lower = step_down(plan, "encode", self.device.kind == "cuda")
+            if lower is None:
+                raise OutOfMemory(
+                    f"Preset {plan.preset!r} does not fit into the memory that is free. "
+                    "Close other programs that use the device, or choose a smaller preset."
+                )
+            log.warning("stepping down while loading: %s", lower.notes[-1])
+            plan = lower
 
 
 def _timings(batch: _Batch, shared_s: float, decode_s: float) -> Timings:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime, timezone
 
+from newbie_ui.engine.announce import Announcer
 from newbie_ui.engine.base import DeviceInfo, EngineState, EngineStatus, ModelInfo, PictureSink, PresetChoice
 from newbie_ui.engine.jobs import Job, JobBoard
 from newbie_ui.errors import EngineError, UserError
@@ -26,14 +27,15 @@ from newbie_ui.request import (
     Event,
     Failed,
     GenerateRequest,
-    GenerateResult,
     Loading,
     Memory,
+    Picture,
 )
 
 log = logging.getLogger(__name__)
 
 LOADING_EVENT_EVERY_S = 0.25
+DEVICE_LOST = "The device stopped working. Restart the program."
 
 
 class DeviceLost(Exception):
@@ -76,13 +78,13 @@ class QueuedEngine(ABC):
         max_per_client: int = 16,
         keep_ended: int = 200,
     ):
-        self._sink = sink
         self._board = JobBoard(
             max_waiting=max_waiting,
             max_per_client=max_per_client,
             keep_ended=keep_ended,
             estimate=self._estimate_s,
         )
+        self._announcer = Announcer(self._board, sink)
         self._state = EngineState.NEW
         self._state_lock = threading.Lock()
         self._message = ""
@@ -138,6 +140,7 @@ class QueuedEngine(ABC):
             if self._state is not EngineState.NEW:
                 raise EngineError(f"The engine is {self._state.value}; it can be opened once only. Make a new one.")
             self._state = EngineState.OPENING
+        self._announcer.start()
         self._thread = threading.Thread(target=self._work, name=self.thread_name, daemon=True)
         self._thread.start()
 
@@ -219,16 +222,15 @@ class QueuedEngine(ABC):
     def _work(self) -> None:
         ready = self._load_or_fail()
         self._opened.set()
-        if not ready:
-            return
-        while (job := self._board.take()) is not None:
+        alive = ready
+        while alive and (job := self._board.take()) is not None:
             self._become(EngineState.BUSY)
             alive = self._serve(job)
-            if not alive:
-                return
             self._become(EngineState.READY)
-        self._let_go()
-        self._become(EngineState.CLOSED)
+        self._announcer.stop()
+        if ready and alive:
+            self._let_go()
+            self._become(EngineState.CLOSED)
 
     def _load_or_fail(self) -> bool:
         try:
@@ -257,10 +259,10 @@ class QueuedEngine(ABC):
         except UserError as error:
             ending = Failed(job.id, message=str(error), field=getattr(error, "field", None))
         except _Closing:
-            ending = Cancelled(job.id, pictures=job.pictures_done)
+            ending = Cancelled(job.id)
         except DeviceLost:
             reference = self._log_failure(job)
-            ending = Failed(job.id, message="The device stopped working. Restart the program.", reference=reference)
+            ending = Failed(job.id, message=DEVICE_LOST, reference=reference)
             alive = False
         except Exception:
             reference = self._log_failure(job)
@@ -270,34 +272,21 @@ class QueuedEngine(ABC):
                 "Your settings are kept: try again.",
                 reference=reference,
             )
-        self._board.end(job, ending)
-        log.info("job %s: %s", job.id[:8], type(ending).__name__)
+        self._announcer.conclude(job, ending)
         if not alive:
-            self._fail("The device stopped working. Restart the program.")
+            self._fail(DEVICE_LOST)
         return alive
 
     def _run(self, job: Job) -> Event:
+        made = 0
         with closing(self._make(job)) as events:
             for event in events:
-                self._board.emit(job, event)
-                if job.cancel_asked:
+                made += isinstance(event, Picture)
+                stored = self._announcer.tell(job, event)
+                if job.cancel_asked or not stored:
                     break
-        made, wanted = job.pictures_done, job.request.images
-        stopped = made < wanted and (job.cancel_asked or job.finish_asked)
-        return Cancelled(job.id, pictures=made) if stopped else Done(job.id, pictures=made)
-
-    def _store(self, result: GenerateResult) -> GenerateResult:
-        """Hand a picture to the sink; a full disk becomes a sentence for the artist."""
-        if self._sink is None:
-            return result
-        try:
-            return self._sink(result)
-        except OSError as error:
-            log.exception("picture %s could not be stored", result.id)
-            reason = error.strerror or type(error).__name__
-            raise EngineError(
-                f"The picture could not be saved ({reason}). Make room or rights in the output folder and try again."
-            ) from error
+        stopped = made < job.request.images and (job.cancel_asked or job.finish_asked)
+        return Cancelled(job.id) if stopped else Done(job.id)
 
     def _loading(self, message: str, fraction: float | None = None) -> None:
         """Tell the status and all jobs what is being prepared; gives up when the engine is closing."""
@@ -334,8 +323,11 @@ class QueuedEngine(ABC):
 
     def _become(self, state: EngineState) -> None:
         with self._state_lock:
-            if self._state is not EngineState.CLOSING or state is EngineState.CLOSED:
-                self._state = state
+            if self._state is EngineState.FAILED or (
+                self._state is EngineState.CLOSING and state is not EngineState.CLOSED
+            ):
+                return
+            self._state = state
 
     def _serving(self) -> bool:
         return self._state in (EngineState.OPENING, EngineState.READY, EngineState.BUSY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from newbie_ui.engine.base import ModelInfo
+from newbie_ui.model.shift import shift_for_size
 from newbie_ui.request import DEFAULT_SYSTEM_PROMPT, MAX_SEED, GenerateRequest, ResolvedRequest, random_seed
 
 FULL_SIZE_DEFAULTS = {
@@ -27,6 +28,9 @@ def resolve(
         name: getattr(request, name) if getattr(request, name) is not None else model.defaults.get(name, fallback)
         for name, fallback in FULL_SIZE_DEFAULTS.items()
     }
+    if request.shift_scaling == "size":
+        trained = tuple(model.defaults.get(side, FULL_SIZE_DEFAULTS[side]) for side in ("width", "height"))
+        values["shift"] = shift_for_size(values["shift"], values["width"], values["height"], trained)
     first = random_seed() if request.seed is None else request.seed
     return tuple(
         ResolvedRequest(

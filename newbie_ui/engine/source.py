@@ -8,26 +8,42 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from newbie_ui.engine.base import ModelInfo
 from newbie_ui.engine.rig import Load, Progress
-from newbie_ui.model.checkpoint import DEMO, DEMO_FOLDER, ModelFiles, SplitFiles, load_pipeline, locate, read_model_info
+from newbie_ui.model.checkpoint import (
+    DEMO,
+    DEMO_FOLDER,
+    ModelFiles,
+    SplitFiles,
+    load_pipeline,
+    load_tokens,
+    locate,
+    read_model_info,
+)
 from newbie_ui.model.pipeline import NewbiePipeline
 from newbie_ui.settings import Settings
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """`describe(progress)` reads no weights (a hub id is downloaded); `load(dtype, progress)` reads them to the CPU."""
+    """A model that is not in memory yet.
+
+    describe: (progress) → ModelInfo; reads no weights, but a hub id is downloaded.
+    load: (dtype, progress) → pipeline, on the processor.
+    tokenizer: () → Gemma's tokenizer, one of its own: it counts while the pipeline's is at work.
+    """
 
     describe: Callable[[Progress], ModelInfo]
     load: Load
+    tokenizer: Callable[[], PreTrainedTokenizerBase]
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ModelSource:
         """The model that the settings name. Files are looked for when the engine opens, not here."""
         files = _Files(_place(settings))
-        return cls(describe=partial(_describe, files), load=partial(_load, files))
+        return cls(describe=partial(_describe, files), load=partial(_load, files), tokenizer=partial(_tokenizer, files))
 
 
 def lora_folders(settings: Settings) -> tuple[Path, ...]:
@@ -75,3 +91,7 @@ def _describe(files: _Files, progress: Progress) -> ModelInfo:
 
 def _load(files: _Files, dtype: torch.dtype, progress: Progress) -> NewbiePipeline:
     return load_pipeline(files.get(progress), dtype=dtype, on_progress=progress)
+
+
+def _tokenizer(files: _Files) -> PreTrainedTokenizerBase:
+    return load_tokens(files.get(lambda message, fraction: None), "text_encoder")

@@ -7,7 +7,6 @@ cache; encodings are kept by everything they depend on. Does not know jobs, even
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -38,10 +37,10 @@ class EncodedRow:
 
 
 class Stages:
-    """Used by the engine's worker thread; `lock` is held while a tokenizer is used."""
+    """Used by the engine's worker thread only."""
 
-    def __init__(self, rig: Rig, cache: EmbeddingCache, lock: threading.Lock):
-        self._rig, self._cache, self._lock = rig, cache, lock
+    def __init__(self, rig: Rig, cache: EmbeddingCache):
+        self._rig, self._cache = rig, cache
 
     # ---- encode ------------------------------------------------------------------------------------------------
 
@@ -64,7 +63,7 @@ class Stages:
         if (known := self._cache.get(key)) is not None:
             return known
         pipe = self._rig.pipe
-        with self._rig.placement.stage("encode"), self._lock:
+        with self._rig.placement.stage("encode"):
             fitted = pipe.text_encoders.fit([text], system_prompt, on_excess=row.request.fit)[0]
             conditioning = pipe.encode([fitted], system_prompt).to("cpu")
         size = sum(t.nbytes for t in (conditioning.features, conditioning.mask, conditioning.pooled) if t is not None)

@@ -39,7 +39,7 @@ def tiny_source(loads: list | None = None) -> ModelSource:
             loads.append(dtype)
         return tiny.pipeline().to(dtype)
 
-    return ModelSource(describe=lambda progress: INFO, load=load)
+    return ModelSource(lambda progress: INFO, load, tokenizer=lambda: tiny.tokenizers()[0])
 
 
 def make_settings(folder: Path) -> Settings:

@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from newbie_ui.engine import local
 from newbie_ui.engine.base import EngineState, generate
 from newbie_ui.engine.history import FILE_NAME
 from newbie_ui.engine.local import LocalEngine
+from newbie_ui.engine.placement import Placement
 from newbie_ui.engine.source import ModelSource
 from newbie_ui.errors import CheckpointError, EngineError, LoraError, PresetError, RequestError
 from newbie_ui.request import Cancelled, Done, Encoded, Failed, GenerateRequest, Loading, LoraUse, Picture, Step
@@ -197,7 +199,7 @@ def test_a_model_that_cannot_be_loaded_fails_the_engine_with_its_sentence(settin
     def missing(progress):
         raise CheckpointError("Model 'x' does not exist.")
 
-    engine = LocalEngine(settings, source=ModelSource(describe=missing, load=None))
+    engine = LocalEngine(settings, source=ModelSource(missing, load=None, tokenizer=None))
     engine.open()
     engine._thread.join(5)
     assert (engine.status().state, engine.status().message) == (EngineState.FAILED, "Model 'x' does not exist.")
@@ -255,6 +257,22 @@ def test_at_the_bottom_of_the_ladder_the_artist_gets_a_sentence_and_the_engine_s
     assert failed.message.startswith("There is too little memory for 64×64 pictures here. Tried: decoded in tiles.")
     monkeypatch.undo()
     assert isinstance(run(ready, REQUEST)[-1], Done)
+
+
+def test_a_preset_that_does_not_fit_while_loading_steps_down(make_engine, monkeypatch):
+    fail_first(monkeypatch, Placement, "move_to", oom())
+    monkeypatch.setattr(local, "step_down", lambda plan, stage, card: replace(plan, notes=("less of it",)))
+    loads = []
+    engine = make_engine(loads=loads)
+    assert isinstance(run(engine, REQUEST)[-1], Done)
+    assert len(loads) == 2
+
+
+def test_a_device_without_room_for_any_preset_fails_with_a_sentence(make_engine, monkeypatch):
+    fail_first(monkeypatch, Placement, "move_to", oom())
+    engine = make_engine()
+    assert engine.wait_until_open() is EngineState.FAILED
+    assert engine.status().message.startswith("Preset 'cpu' does not fit into the memory that is free.")
 
 
 def test_shortages_in_every_stage_leave_the_right_picture(ready, monkeypatch):
