@@ -164,6 +164,9 @@ class GenerateRequest:
     shift: float | None = _knob(
         None, "float", "Shift", "Higher spends more steps on composition", minimum=0.1, maximum=20.0, step=0.1
     )
+    shift_scaling: str = _knob(
+        "fixed", "choice", "Shift by size", "size: larger pictures get a higher shift", choices=("fixed", "size")
+    )
     seed: int | None = _knob(
         None, "int", "Seed", "Same seed, same picture; empty is random", minimum=0, maximum=MAX_SEED, step=1
     )

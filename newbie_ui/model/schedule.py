@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,9 +28,11 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from diffusers.utils.torch_utils import randn_tensor
 
 from newbie_ui.errors import RequestError
+from newbie_ui.model.shift import shift_for_size, shift_from_config
 from newbie_ui.request import PARAMETERS, SAMPLERS, SCHEDULES
 
 TRAIN_STEPS = 1000  # diffusers counts time as 1000 · sigma
+__all__ = ["Schedule", "beta_quantiles", "make_schedule", "shift_for_size", "shift_from_config", "shifted"]
 NEEDS_TWO_STEPS = {
     "heun": "looks ahead to the next step",
     "dpmpp_2m": "builds on the step before",
@@ -88,37 +89,9 @@ def make_schedule(sampler: str, schedule: str, steps: int, shift: float) -> Sche
     return Schedule(sampler, schedule, shift, sigmas)
 
 
-# ---- shift -----------------------------------------------------------------------------------------------------
-
-
 def shifted(sigmas: np.ndarray, shift: float) -> np.ndarray:
     """Move noise levels in [0, 1] towards noise: shift · s / (1 + (shift - 1) · s)."""
     return shift * sigmas / (1 + (shift - 1) * sigmas)
-
-
-def shift_for_size(shift: float, width: int, height: int, trained: tuple[int, int] = (1024, 1024)) -> float:
-    """The shift that hides as much of a picture of this size as `shift` hides of one of the trained size.
-
-    More pixels show more through the same noise: the shift grows with the square root of their number
-    (Stable Diffusion 3, arXiv 2403.03206, equation 23). Kept in the range that requests allow.
-    """
-    limits = PARAMETERS["shift"]
-    scaled = shift * math.sqrt(width * height / (trained[0] * trained[1]))
-    return min(max(scaled, limits.minimum), limits.maximum)
-
-
-def shift_from_config(config: Mapping[str, Any], width: int, height: int) -> float:
-    """What a `scheduler_config.json` asks for at this size: its static shift, or its resolution-dependent one.
-
-    With `use_dynamic_shifting` mu runs linearly with the number of 16-pixel patches, as in FLUX.
-    """
-    if not config.get("use_dynamic_shifting"):
-        return float(config.get("shift") or 1.0)
-    few, many = config.get("base_image_seq_len") or 256, config.get("max_image_seq_len") or 4096
-    low, high = config.get("base_shift") or 0.5, config.get("max_shift") or 1.15
-    patches = (width // 16) * (height // 16)
-    mu = low + (high - low) * (patches - few) / (many - few)
-    return mu if config.get("time_shift_type") == "linear" else math.exp(mu)
 
 
 # ---- schedules: (steps, shift) -> sigmas without the final 0 ----------------------------------------------------

@@ -22,6 +22,7 @@ SAMPLING = (
     "sampler",
     "schedule",
     "shift",
+    "shift_scaling",
     "guidance_renorm",
     "guidance_rescale",
     "guidance_start",
