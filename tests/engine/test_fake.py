@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -328,3 +330,8 @@ def test_close_cancels_a_picture_that_takes_longer_than_the_timeout():
     wait_for_step(engine, job)
     engine.close(timeout_s=0.1)
     assert list(engine.events(job))[-1] == Cancelled(job, pictures=0)
+
+
+def test_the_fake_engine_needs_no_torch():
+    code = "import sys, newbie_ui.engine.fake; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
