@@ -13,9 +13,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-from diffusers.hooks.group_offloading import _get_group_onload_device, _is_group_offload_enabled
-from torch import Tensor, nn
+from torch import Tensor
 
+from newbie_ui.model.devices import compute_device, is_offloaded
 from newbie_ui.model.fit import bucket_for
 from newbie_ui.model.guidance import Guidance
 from newbie_ui.model.text import Conditioning
@@ -153,19 +153,3 @@ class _Pass:
             modulations = self.transformer.prepare_modulation(times, caption.pooled, batch, self.dtype)
             by_time = [{"modulation": modulation} for modulation in modulations]
         return [{**step, **shared} for step in by_time]
-
-
-def is_offloaded(module: nn.Module) -> bool:
-    """Whether hooks bring the weights to the device, so that only `forward` may be called."""
-    return hasattr(module, "_hf_hook") or _is_group_offload_enabled(module)
-
-
-def compute_device(module: nn.Module) -> torch.device:
-    """Where this module computes: not where its weights lie, if hooks move them."""
-    for part in module.modules() if hasattr(module, "_hf_hook") else ():
-        hooked = getattr(getattr(part, "_hf_hook", None), "execution_device", None)
-        if hooked is not None:
-            return torch.device(hooked)
-    if _is_group_offload_enabled(module):
-        return _get_group_onload_device(module)
-    return next(module.parameters()).device

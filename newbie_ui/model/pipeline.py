@@ -8,6 +8,7 @@ parts live: it asks each part where it computes.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,8 @@ from transformers import Gemma3TextModel, JinaEmbeddingsV3Model, PreTrainedToken
 
 from newbie_ui.errors import RequestError
 from newbie_ui.model import layout
-from newbie_ui.model.denoise import DenoiseStep, compute_device, denoise
+from newbie_ui.model.denoise import DenoiseStep, denoise
+from newbie_ui.model.devices import compute_device
 from newbie_ui.model.fit import NEGATIVE_SYSTEM_PROMPT, FittedText, TokenLimits
 from newbie_ui.model.guidance import Guidance
 from newbie_ui.model.preview import FLUX_PREVIEW, PreviewMap
@@ -122,9 +124,7 @@ class NewbiePipeline(DiffusionPipeline):
         if self.text_encoder is None or self.clip_model is None:
             raise ValueError("This pipeline has no text encoders: hand in prompt embeddings, or load them.")
         system_prompt = self.defaults["system_prompt"] if system_prompt is None else system_prompt
-        return self.text_encoders.encode(
-            texts, system_prompt, device=compute_device(self.text_encoder), on_excess=on_excess
-        )
+        return self.text_encoders.encode(texts, system_prompt, on_excess=on_excess)
 
     def encode_negative(self, texts: Sequence[str], system_prompt: str | None = None) -> Conditioning:
         """The same for what to stay away from: the official template's own system prompt, none for an empty text."""
@@ -151,11 +151,20 @@ class NewbiePipeline(DiffusionPipeline):
         return torch.cat(noise).to(compute_device(self.transformer))
 
     def make_scheduler(self, steps: int, shift: float | None = None, height: int = 1024, width: int = 1024):
-        """A fresh scheduler of the pipeline's kind on the official time grid: the shifted linspace(1, 0, steps + 1)."""
+        """A fresh scheduler of the pipeline's kind, ready for `denoise`.
+
+        On the official time grid, the shifted linspace(1, 0, steps + 1), where its kind takes sigmas; else on its own.
+        """
         shift = shift or self.sidecar.get("defaults", {}).get("shift")
         shift = shift or shift_from_config(self.scheduler.config, width, height)
-        scheduler = type(self.scheduler).from_config(self.scheduler.config, shift=shift, use_dynamic_shifting=False)
-        scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
+        kind = type(self.scheduler)
+        knobs = {"shift": shift, "flow_shift": shift, "use_dynamic_shifting": False}
+        known = {name: value for name, value in knobs.items() if name in self.scheduler.config}
+        scheduler = kind.from_config(self.scheduler.config, **known)
+        if "sigmas" in inspect.signature(kind.set_timesteps).parameters:
+            scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
+        else:
+            scheduler.set_timesteps(steps)
         return scheduler
 
     def denoise(

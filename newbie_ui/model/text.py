@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Gemma3TextModel, JinaEmbeddingsV3Model, PreTrainedTokenizerBase
 
+from newbie_ui.model.devices import compute_device
 from newbie_ui.model.fit import Cutter, FittedText, TokenLimits, fit_text
 
 
@@ -102,7 +103,6 @@ class TextEncoders:
         texts: Sequence[str | FittedText],
         system_prompt: str | None = None,
         *,
-        device: torch.device | str | None = None,
         on_excess: str = "refuse",
     ) -> Conditioning:
         """The conditioning of these prompts, padded to the longest. Each different prompt is computed once.
@@ -110,27 +110,26 @@ class TextEncoders:
         Args:
             texts: prompts as typed, or the results of `fit`.
             system_prompt: for Gemma only, where a text does not bring its own.
-            device: where the models compute; by default where they are.
             on_excess: "refuse" or "cut", see `fit_text`.
         """
         fitted = [
             t if isinstance(t, FittedText) else self.fit([t], system_prompt, on_excess=on_excess)[0] for t in texts
         ]
         unique = list(dict.fromkeys(fitted))
-        features, mask = self._gemma_features([text.gemma for text in unique], device)
-        pooled = self._clip_mean([text.clip for text in unique], device)
-        return Conditioning(features, mask, pooled.to(features.dtype)).select([unique.index(text) for text in fitted])
+        features, mask = self._gemma_features([text.gemma for text in unique])
+        pooled = self._clip_mean([text.clip for text in unique]).to(features)
+        return Conditioning(features, mask, pooled).select([unique.index(text) for text in fitted])
 
-    def _gemma_features(self, texts: list[str], device: torch.device | str | None) -> tuple[Tensor, Tensor]:
+    def _gemma_features(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """The hidden states before the last layer (B, L, D) and which are real (B, L)."""
-        ids, mask = _tokenize(self.gemma_tokenizer, texts, device or self.gemma.device)
+        ids, mask = _tokenize(self.gemma_tokenizer, texts, compute_device(self.gemma))
         with without_last_layer(self.gemma):
             states = self.gemma(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
         return states, mask.bool()
 
-    def _clip_mean(self, texts: list[str], device: torch.device | str | None) -> Tensor:
+    def _clip_mean(self, texts: list[str]) -> Tensor:
         """The mean of the last hidden state over real tokens (B, C), in float32."""
-        ids, mask = _tokenize(self.clip_tokenizer, texts, device or self.clip.device)
+        ids, mask = _tokenize(self.clip_tokenizer, texts, compute_device(self.clip))
         states = self.clip(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         weight = mask.unsqueeze(-1).float()
         return (states * weight).sum(dim=1) / weight.sum(dim=1)

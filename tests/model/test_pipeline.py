@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from diffusers import FlowMatchHeunDiscreteScheduler
+from diffusers import DPMSolverMultistepScheduler, FlowMatchHeunDiscreteScheduler, UniPCMultistepScheduler
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -192,6 +192,22 @@ def test_every_sampler_runs_and_ends_without_noise(pipe, sampler):
     latents = pipe.prepare_latents([5], 64, 64)
     steps = list(pipe.denoise(pipe.encode(["cat"]), None, latents, scheduler=schedule.scheduler(), generators=seeds(5)))
     assert len(steps) == schedule.evaluations == steps[0].total
+    assert steps[-1].sigma == 0
+    assert steps[-1].latents.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "evaluations"),
+    [
+        (FlowMatchHeunDiscreteScheduler, {}, 7),
+        (UniPCMultistepScheduler, {"prediction_type": "flow_prediction", "use_flow_sigmas": True}, 4),
+        (DPMSolverMultistepScheduler, {"prediction_type": "flow_prediction", "use_flow_sigmas": True}, 4),
+    ],
+)
+def test_another_scheduler_can_be_put_into_the_pipeline(pipe, monkeypatch, kind, options, evaluations):
+    monkeypatch.setattr(pipe, "scheduler", kind(**options))
+    steps = list(pipe.denoise(pipe.encode(["cat"]), None, pipe.prepare_latents([5], 64, 64), steps=4))
+    assert len(steps) == evaluations
     assert steps[-1].sigma == 0
     assert steps[-1].latents.isfinite().all()
 

@@ -61,9 +61,9 @@ def test_equal_prompts_are_computed_once(encoders, monkeypatch):
     rows = []
     original = TextEncoders._gemma_features
 
-    def watched(self, texts, device):
+    def watched(self, texts):
         rows.append(len(texts))
-        return original(self, texts, device)
+        return original(self, texts)
 
     monkeypatch.setattr(TextEncoders, "_gemma_features", watched)
     conditioning = encoders.encode([LONG, SHORT, LONG, LONG])
