@@ -28,6 +28,7 @@ from newbie_ui.gallery.cards import Card, Entry, Facets, Page, card_of, facets_o
 from newbie_ui.gallery.files import PART, delete_old, make_folder, move
 from newbie_ui.gallery.foreign.characters import with_characters
 from newbie_ui.gallery.index import Index
+from newbie_ui.gallery.info import PictureInfo
 from newbie_ui.gallery.layout import (
     INDEX,
     MARKS,
@@ -96,18 +97,19 @@ class Gallery:
             raise PictureError(f"Picture {result.id[:80]!r} carries no pixels; it cannot be stored again.")
         result = self._write(result)
         path = Path(result.path or "")
-        try:
-            stat = path.stat()
-            place = path.relative_to(self.folder).as_posix()
-            found = scan.Found(result.id, place, stat.st_size, stat.st_mtime_ns)
-            info = replace(with_characters(info_of(record_of(result))), format="PNG", picture_size=image.size)
-            self._ask(lambda _: self._index.put([scan.row_of(found, info)]))
-        except sqlite3.Error:
-            log.exception(
-                "picture %s is stored, but the index could not take it; it will when it opens next", result.id
-            )
+        stat = path.stat()
+        found = scan.Found(result.id, path.relative_to(self.folder).as_posix(), stat.st_size, stat.st_mtime_ns)
+        info = with_characters(info_of(record_of(result)))
+        self.remember(found, replace(info, format="PNG", picture_size=image.size))
         self.thumbs.make(result.id, image)
         return replace(result, image=None)
+
+    def remember(self, found: scan.Found, info: PictureInfo, digest: str | None = None) -> None:
+        """Put a file that is already in its place into the index; trouble is logged and mended at the next start."""
+        try:
+            self._ask(lambda _: self._index.put([scan.row_of(found, info, digest)]))
+        except sqlite3.Error:
+            log.exception("picture %s is stored, but the index could not take it; it will at the next start", found.id)
 
     def _write(self, result: GenerateResult) -> GenerateResult:
         """Write the file under the result's id, or under a fresh one when that is taken or cannot be one."""
@@ -168,6 +170,16 @@ class Gallery:
     def thumbnail(self, id: str) -> Path:
         """A small WebP of the picture, made now if need be."""
         return self.thumbs.get(id, self.path(id))
+
+    def of_size(self, size: int) -> list[tuple[str, str | None, Path]]:
+        """Id, digest (None if not known yet) and file of the pictures with so many bytes, trash included."""
+        query_size = "SELECT id, sha256, place FROM pictures WHERE bytes = ?"
+        rows = self._ask(lambda c: c.execute(query_size, (size,)).fetchall())
+        return [(row["id"], row["sha256"], self.folder / row["place"]) for row in rows]
+
+    def remember_digest(self, id: str, digest: str) -> None:
+        with self._index.write() as connection:
+            connection.execute("UPDATE pictures SET sha256 = ? WHERE id = ?", (digest, id))
 
     def facets(self) -> Facets:
         """Counts for the navigation."""
