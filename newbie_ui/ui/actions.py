@@ -116,26 +116,40 @@ class Actions:
 
     def submit(self, request: GenerateRequest, client: str) -> Value | None:
         """Queue it. None if that worked, else what to say and at which field."""
+        return self.submit_all([request], client)[0]
+
+    def submit_all(self, requests: Sequence[GenerateRequest], client: str) -> tuple[Value | None, list[str]]:
+        """Queue all or none. What to say if that did not work, and the jobs' ids."""
+        jobs: list[str] = []
         try:
-            if not request.prompt.strip():
-                raise RequestError("prompt", "The prompt is empty. Fill in a character, or load the example.")
-            self.board.submit(request, client)
-        except RequestError as error:
-            return {"message": str(error), "field": error.field}
+            for request in requests:
+                if not request.prompt.strip():
+                    raise RequestError("prompt", "The prompt is empty. Fill in a character, or load the example.")
+                jobs.append(self.board.submit(request, client))
         except UserError as error:
-            return {"message": str(error), "field": None}
-        return None
+            for job in jobs:
+                self.engine.cancel(job)
+            return {"message": str(error), "field": getattr(error, "field", None)}, []
+        return None, jobs
 
     async def follow(self) -> AsyncIterator[Value]:
-        """What the middle column shows, each time it changes, until no job is left."""
+        """What the middle column shows, each time it changes, until no job is left. No job's end is left out."""
         self.board.sync()
-        seen, shown, idle = None, False, 0.0
+        seen, idle, open_jobs = None, 0.0, set()
         while idle < IDLE_S:
-            view = self.board.current()
-            if view is not None and (view.job, view.version) != seen and (not view.ended or shown):
-                seen, shown = (view.job, view.version), True
-                yield views.stage(view, self._size_of(view.job))
-            idle = 0.0 if self.board.active() else idle + FOLLOW_EVERY_S
+            views_now = self.board.views()
+            active = any(not view.ended for view in views_now)
+            for view in views_now:
+                if not view.ended:
+                    open_jobs.add(view.job)
+                elif view.job in open_jobs:
+                    open_jobs.discard(view.job)
+                    yield {**views.stage(view, self._size_of(view.job)), "following": active}
+            current = self.board.current()
+            if current is not None and not current.ended and (current.job, current.version) != seen:
+                seen = (current.job, current.version)
+                yield views.stage(current, self._size_of(current.job))
+            idle = 0.0 if active else idle + FOLLOW_EVERY_S
             await asyncio.sleep(FOLLOW_EVERY_S)
 
     def _size_of(self, job: str) -> Sequence[int]:
@@ -180,28 +194,34 @@ class Actions:
         """Ids of the newest pictures."""
         return [item["id"] for item in self.shelf.list(Query(), 0, count)[1]] if self.shelf else []
 
-    def record(self, picture: Any) -> Record:
-        """A stored picture's record. Raises PictureError if it is gone."""
-        found = self.shelf.record(picture) if self.shelf and isinstance(picture, str) and len(picture) < 100 else None
-        if found is None:
+    def record(self, picture: Any) -> Record | None:
+        """A stored picture's own record; None for pictures of other programs. Raises PictureError if it is gone."""
+        if self.shelf is None or not isinstance(picture, str) or len(picture) > 100:
             raise PictureError("This picture is no longer in the gallery.")
-        return found
+        return self.shelf.record(picture)
 
     def shown(self, picture: Any) -> Value:
         """A stored picture in the middle column."""
         try:
-            return views.finished(self.record(picture))
+            record = self.record(picture)
+            if record is not None:
+                return views.finished(record)
+            about = self.shelf.detail(picture)
+            return {"state": "done", "picture": picture, "size": [about["width"], about["height"]]}
         except PictureError:
             return {"state": "empty", "picture": None, "default_size": list(default_size(self.engine.status()))}
 
     def recipe_of(self, picture: Any) -> Restored:
         """What a stored picture was made with. Raises PictureError if it is gone."""
-        return Restored(self.record(picture).form(), "Restored to the form.")
+        record = self.record(picture)
+        if record is None:
+            return restore.from_picture(self.shelf.file(picture))
+        return Restored(record.form(), "Restored to the form.")
 
     def share(self, message: Any) -> str:
         """The query of a link to a stored picture's recipe; "" if the picture is gone."""
         try:
-            return restore.link(self.record(_id(message)).form())
+            return restore.link(self.recipe_of(_id(message)).values)
         except PictureError:
             return ""
 
@@ -209,10 +229,10 @@ class Actions:
         """A script that makes a stored picture; "" if the picture is gone."""
         model = self.engine.status().model
         try:
-            form = self.record(_id(message)).form()
+            values = self.recipe_of(_id(message)).values
         except PictureError:
             return ""
-        return restore.python_code(GenerateRequest(**form), model.source if model else "")
+        return restore.python_code(GenerateRequest(**values), model.source if model else "")
 
     def _system(self, text: Any) -> str:
         model = self.engine.status().model

@@ -83,10 +83,14 @@ class Board:
         with self._lock:
             return self._views.get(job)
 
+    def views(self) -> list[JobView]:
+        """All known jobs, those that ended last at the end."""
+        with self._lock:
+            return list(self._views.values())
+
     def current(self) -> JobView | None:
         """The running job, else the one that is next, else the one that ended last."""
-        with self._lock:
-            views = list(self._views.values())
+        views = self.views()
         for states in (("running", "loading"), ("queued",)):
             found = [view for view in views if view.state in states]
             if found:
@@ -94,8 +98,7 @@ class Board:
         return views[-1] if views else None
 
     def active(self) -> bool:
-        with self._lock:
-            return any(not view.ended for view in self._views.values())
+        return any(not view.ended for view in self.views())
 
     def _watch(self, job: str) -> None:
         with self._lock:

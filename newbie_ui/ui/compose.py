@@ -7,12 +7,13 @@ that loses the text. Muted characters stay in the text and are left out of what 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from newbie_ui.errors import UserError
-from newbie_ui.prompt import edit, positions
+from newbie_ui.prompt import dice, edit, positions
 from newbie_ui.prompt.budget import diet
 from newbie_ui.prompt.document import OFFICIAL_CHARACTER_FIELDS, OFFICIAL_GENERAL_FIELDS, new_character
 from newbie_ui.prompt.xml import ParsedPrompt, parse
@@ -243,6 +244,24 @@ def _example(made: Draft, op: Op) -> None:
     made.text, made.muted = EXAMPLE, []
 
 
+def _dice(made: Draft, op: Op) -> None:
+    """Other tags for some fields of a block: what belongs there, and what the model in use knows."""
+    names, block = op.get("names"), str(op.get("block"))
+    for name in names[:20] if isinstance(names, list) else ():
+        if name in dice.FIELDS:
+            now = _value_of(made.parsed, block, name)
+            value = dice.roll(name, secrets.randbits(32), made.vocabulary, now)
+            _field(made, {"block": block, "name": name, "value": value, "field": op.get("field")})
+
+
+def _value_of(parsed: ParsedPrompt, block: str, name: str) -> str:
+    if block == "general":
+        return parsed.prompt.general.get(name)
+    which = int(block[10:]) if block.startswith("character:") and block[10:].isdigit() else -1
+    characters = parsed.prompt.characters
+    return characters[which].get(name) if 0 <= which < len(characters) else ""
+
+
 def _fix(made: Draft, op: Op) -> None:
     fixed = notes.fix(made.text, str(op.get("code")), str(op.get("message")), made.vocabulary)
     if fixed is not None:
@@ -262,6 +281,7 @@ ACTS: dict[str, Callable[[Draft, Op], None]] = {
     "move": _move,
     "place": _place_at,
     "text": _text,
+    "dice": _dice,
     "example": _example,
     "fix": _fix,
     "diet": _diet,

@@ -8,14 +8,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from newbie_ui.errors import RequestError, UserError
-from newbie_ui.request import PARAMETERS, GenerateRequest
+from newbie_ui.prompt import dice
+from newbie_ui.request import PARAMETERS, GenerateRequest, random_seed
 from newbie_ui.ui import bind, compose, restore
 from newbie_ui.ui.access import client_of
 from newbie_ui.ui.actions import Actions
@@ -75,8 +76,8 @@ class CreateTab:
             with gr.Column(elem_id="nb-left"):
                 self.editor = widget(
                     "editor",
-                    {"text": compose.EXAMPLE, "negative": "", "muted": [], "pending": []},
-                    events=("paste", "open", "unfill"),
+                    {"text": compose.EXAMPLE, "dice_fields": list(dice.FIELDS)},
+                    events=("paste", "open", "unfill", "ab"),
                     server_functions=[self.actions.compose, self.actions.complete],
                     elem_id="nb-editor",
                 )
@@ -129,6 +130,7 @@ class CreateTab:
             **PRIVATE,
         }
         self.dock.generate(self.submit, given, self.teller, trigger_mode="multiple", concurrency_limit=8, **PRIVATE)
+        self.editor.ab(self.compare, given, self.teller, **PRIVATE)
         self.ctx.header.follow(**follow)
         self.ctx.header.settled(self.settle, self.size, [self.size, self.presets, self.loras, *knobs], **PRIVATE).then(
             None, knobs, knobs, js="(...v) => nb.kept(...v)", **PRIVATE
@@ -149,14 +151,31 @@ class CreateTab:
 
     # ---- handlers ----------------------------------------------------------------------------------------------
 
-    def submit(self, *values: Any, request: gr.Request | None = None) -> Any:
+    def submit(self, request: gr.Request, *values: Any) -> Any:
         """Queue what the widgets say; returns the refusal or nothing."""
-        editor, size, seed, dock, preset, lora = values[:6]
         try:
-            asked = self.actions.request(editor, size, seed, dock, preset, lora, dict(zip(KNOBS, values[6:])))
+            return told(self.actions.submit(self._asked(values), client_of(request)))
         except RequestError as error:
             return told({"message": str(error), "field": error.field})
-        return told(self.actions.submit(asked, client_of(request)))
+
+    def compare(self, request: gr.Request, event: gr.EventData, *values: Any) -> Any:
+        """The same seed with and without one card: two jobs, and their ids for the slider."""
+        index, editor = event._data.get("index"), values[0] if isinstance(values[0], dict) else {}
+        muted = [i for i in editor.get("muted") or () if i != index]
+        try:
+            seed = bind.whole("seed", values[2])
+            seed = random_seed() if seed is None else seed
+            pair = [
+                replace(self._asked(({**editor, "muted": cards}, *values[1:])), seed=seed, images=1)
+                for cards in (muted, [*muted, index])
+            ]
+        except RequestError as error:
+            return told({"message": str(error), "field": error.field})
+        error, jobs = self.actions.submit_all(pair, client_of(request))
+        return {**told(error), "compare": jobs}
+
+    def _asked(self, values: Sequence[Any]) -> GenerateRequest:
+        return self.actions.request(*values[:6], dict(zip(KNOBS, values[6:])))
 
     async def follow(self):
         async for value in self.actions.follow():

@@ -17,6 +17,7 @@ from newbie_ui.request import Memory
 from newbie_ui.ui.board import JobView
 
 Value = dict[str, Any]
+TITLE_CHARS = 80
 FACTS = ("attention", "compile", "embedding_cache", "device", "offload", "quantize", "notes")
 
 
@@ -57,7 +58,6 @@ def used_gb(memory: Memory) -> float | None:
 def queue_row(job: JobInfo) -> Value:
     """One line of the queue list."""
     characters = parse(job.request.prompt).prompt.characters
-    names = [c.name or str(number) for number, c in enumerate(characters, 1)]
     request = job.request
     detail = [
         request.preset if request.preset != "auto" else "",
@@ -70,12 +70,25 @@ def queue_row(job: JobInfo) -> Value:
     return {
         "id": job.id,
         "state": job.state,
-        "title": ", ".join(names)[:80] or request.prompt.strip()[:80] or "–",
+        "title": title_of(request.prompt),
         "detail": ", ".join(part for part in detail if part),
         "characters": len(characters),
         "wait": job.wait_s,
         "seconds": None,
     }
+
+
+def title_of(prompt: str) -> str:
+    """What a job is called: its characters' names, or their hair, or the start of what was written."""
+    characters = parse(prompt).prompt.characters
+    names = [c.name or _look(c.get("appearance")) for c in characters]
+    return ", ".join(name for name in names if name)[:TITLE_CHARS] or " ".join(prompt.split())[:TITLE_CHARS] or "–"
+
+
+def _look(appearance: str) -> str:
+    """The tag that tells a character apart at a glance."""
+    tags = [tag.strip().replace("_", " ") for tag in appearance.split(",") if tag.strip()]
+    return next((tag for tag in tags if tag.endswith(" hair")), tags[0] if tags else "")
 
 
 def preset_list(choices: Sequence[PresetChoice], status: EngineStatus, selected: str | None = None) -> Value:
@@ -140,7 +153,14 @@ def finished(record: Record, **more: Any) -> Value:
 
 def stage(view: JobView, default_size: Sequence[int]) -> Value:
     """For the middle column while a job is under way, and when it has ended."""
-    base: Value = {"job": view.job, "following": not view.ended, "finished": view.ended, "size": list(default_size)}
+    results = [result.id for result in view.results]
+    base: Value = {
+        "job": view.job,
+        "results": results,
+        "following": not view.ended,
+        "finished": view.ended,
+        "size": list(default_size),
+    }
     if view.ended:
         return {**base, **_ended(view)}
     step, encoded = view.step, view.encoded

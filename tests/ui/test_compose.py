@@ -101,6 +101,20 @@ def test_muted_characters_are_left_out_of_what_is_generated_only():
     assert "a cat" in generated.text
 
 
+def test_dice_draw_tags_for_the_named_fields_only():
+    made = edited(ODD, {"op": "dice", "block": "character:1", "names": ["clothing", "evil", "n"]})
+    before, after = parse(ODD).prompt.characters[1], parse(made.text).prompt.characters[1]
+    assert after.get("clothing")
+    assert after.get("appearance") == before.get("appearance")
+    assert after.get("n") == before.get("n")
+
+
+def test_dice_stay_within_what_the_model_knows():
+    value = {"text": ODD, "pending": [{"op": "dice", "block": "general", "names": ["background"]}]}
+    made = compose.draft(value, vocabulary=("outdoors", "snow"))
+    assert set(parse(made.text).prompt.general.get("background").split(", ")) <= {"outdoors", "snow", ""}
+
+
 def test_what_stands_beside_the_blocks_is_shown_in_its_order_and_can_be_edited():
     rows = compose.view(edited(ODD))["extras"]
     assert [row["name"] for row in rows] == ["", "inset_panel", "caption"]

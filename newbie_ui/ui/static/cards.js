@@ -29,7 +29,7 @@ nb.cards = (function () {
       grow(area);
       if (o.set) o.set(area.value); else hooks.setField(block, +area.dataset.index, name, area.value);
     });
-    const actions = o.actions === false ? null : nb.dice ? h("div.act", {}, nb.dice.buttons(block, name, area)) : null;
+    const actions = o.actions === false ? null : nb.dice ? h("div.act", {}, nb.dice.buttons(block, name, area, hooks)) : null;
     return h("div.fld", { "data-name": name }, h("label", { for: id }, o.label || label(name)), area, actions);
   }
   /* Browsers without field-sizing get their height by script. */
@@ -84,7 +84,7 @@ nb.cards = (function () {
     });
     name.addEventListener("input", () => hooks.setField(block, nameField ? nameField.index : -1, nameField ? nameField.name : "n",
       name.value.trim() ? name.value : "$character_" + number + "$"));
-    const dot = h("button.dot.grab", { type: "button", "aria-label": t("move_card", { n: number }), title: t("drag_to_move") }, String(number));
+    const dot = h("button.dot.grab", { type: "button", id: "nb-dot-" + index, "aria-label": t("move_card", { n: number }), title: t("drag_to_move") }, String(number));
     const muted = hooks.isMuted(index), folded = collapsed().includes(block);
     const more = iconButton("more", t("more"), () => nb.menu(more, menuItems(c, index, hooks, more), t("more")), { small: true, popup: "menu" });
     return { dot, node: h("div.hd", {}, dot, h("span.th", { "data-thumb": index }), name,
@@ -107,6 +107,7 @@ nb.cards = (function () {
       { label: collapsed().includes(block) ? t("expand") : t("collapse"), icon: collapsed().includes(block) ? "right" : "down", run: () => toggleCollapsed(block) },
       null,
       ...MORE_CHARACTER.filter((n) => !have.includes(n)).map((n) => ({ label: t("add_field", { field: label(n) }), icon: "add", run: () => hooks.structural({ op: "field", block, field: -1, name: n, value: "" }) })),
+      { label: t("dice_card"), icon: "dice", run: () => hooks.structural({ op: "dice", block, names: nb.dice.free(block, CHARACTER.flat()) }) },
       { label: t("save_card"), icon: "library", run: () => hooks.library(anchor, index) },
       { label: t("compare_without"), icon: "compare", run: () => hooks.compareMuted(index) },
       null,
@@ -162,6 +163,7 @@ nb.cards = (function () {
       const to = { ArrowUp: index - 1, ArrowDown: index + 1 }[event.key];
       if (to === undefined || to < 0 || to >= hooks.count()) return;
       event.preventDefault();
+      hooks.focusAfter("nb-dot-" + to);
       hooks.structural({ op: "move", index, to });
     });
     dot.addEventListener("pointerdown", (event) => { dot.setPointerCapture(event.pointerId); origin = event.clientY; });

@@ -99,5 +99,6 @@ nb.define("teller", function (w) {
     nb.emit("error", error);
     nb.emit("field-error", error);
     if (!error && !w.props.value.quiet) nb.emit("ask");
+    if ((w.props.value.compare || []).length === 2) nb.emit("compare-jobs", w.props.value.compare);
   });
 });

@@ -6,6 +6,7 @@ nb.define("editor", function (w) {
   const { h, fill, icon, iconButton, t, emit } = nb;
   const start = w.props.value || {};
   const doc = { text: start.text || "", negative: start.negative || "", muted: start.muted || [], pending: [] };
+  nb.state.dice_fields = start.dice_fields || [];
   let view = start.view || { characters: [], general: [], extras: [] };
   let mode = nb.stored("mode") === "xml" ? "xml" : "cards", busy = null, timer = 0, dirty = false, restoring = false;
   const history = { back: [], forward: [] };
@@ -111,8 +112,8 @@ nb.define("editor", function (w) {
     edit({ op: "add" }, true);
     focusNext = "character:" + view.characters.length;
   }
-  let focusNext = null;
-  const structural = (op) => edit(op, true);
+  let focusNext = null, focusId = null;
+  const structural = (op) => { nb.dice.structure(op, view.characters.length); edit(op, true); };
   function toggleMute(index) {
     doc.muted = doc.muted.includes(index) ? doc.muted.filter((i) => i !== index) : [...doc.muted, index].sort();
     publish();
@@ -134,7 +135,8 @@ nb.define("editor", function (w) {
     negative: () => doc.negative,
     count: () => view.characters.length,
     max: () => view.max_characters || 6,
-    compareMuted: (i) => emit("mute-ab", i),
+    compareMuted: (i) => w.trigger("ab", { index: i }),
+    focusAfter: (id) => { focusId = id; },
   };
 
   /* ---- drawing ---- */
@@ -156,6 +158,7 @@ nb.define("editor", function (w) {
       if (card) { const area = card.querySelector("textarea"); if (area) area.focus(); card.scrollIntoView({ block: "nearest" }); }
       focusNext = null;
     }
+    if (focusId) { const node = document.getElementById(focusId); if (node) node.focus(); focusId = null; }
   }
 
   /* A new value from the server: a restored picture, a pasted text, a link. Undo brings the whole old form back. */

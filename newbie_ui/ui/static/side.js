@@ -38,7 +38,7 @@ nb.define("presets", function (w) {
       }, h("span.ra"), h("span.pn", {}, h("b", {}, c.label), c.recommended && c.fits ? h("span.tag", {}, t("best_fit")) : null),
       h(quantity, {}, c.fits ? figure(c.seconds, nb.seconds) : ""), h(quantity, {}, figure(c.gb, (x) => nb.gb(x) + " GB")), h("span"),
       c.fits ? [h("span.d", { title: c.summary }, c.summary), h("span.mb", {}, h("i", { style: { width: Math.min(100, 100 * (c.gb || 0) / device) + "%" } }))]
-        : h("span.why", {}, icon("info", true), h("span", {}, c.reason)));
+        : h("span.why", {}, c.reason));
     });
     fill(w.element, h("div.sechd", {}, h("h2", { id: "nb-preset-h" }, t("param.preset")), h("span.cap", {}, measured ? t("measured_here") : t("not_measured_yet"))),
       v.choices.length ? h("div.card.prs", { role: "radiogroup", "aria-labelledby": "nb-preset-h" }, rows) : h("div.card.hollow", {}, t("presets_loading")));

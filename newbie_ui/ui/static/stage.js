@@ -165,12 +165,23 @@ nb.define("stage", function (w) {
     nb.state.following = Boolean(v.following);
     nb.state.shown = v.picture;
     nb.state.seed_used = v.seed;
-    if (v.picture && !recent.includes(v.picture)) recent = [v.picture, ...recent];
+    for (const id of [...(v.results || []), v.picture]) if (id && !recent.includes(id)) recent = [id, ...recent];
+    if (v.finished && pair) paired(v.job, v.picture);
     draw();
     drawStrip();
     if (v.finished && before.job === v.job && !before.finished) { notify(); emit("picture-done", v); }
     emit("stage", v);
   });
+  /* With and without a card: when both pictures are there, the slider opens. */
+  let pair = null;
+  nb.on("compare-jobs", (jobs) => { pair = { jobs, pictures: [null, null] }; });
+  function paired(job, picture) {
+    const at = pair.jobs.indexOf(job);
+    if (at < 0) return;
+    if (!picture) { pair = null; return; }
+    pair.pictures[at] = picture;
+    if (pair.pictures.every(Boolean)) { nb.viewer.compare(pair.pictures[0], pair.pictures[1], [t("with_card"), t("without_card")]); pair = null; }
+  }
   nb.on("composed", () => { if (!empty.hidden) drawEmpty(); });
   nb.on("size", () => { if (!v.picture && !v.preview) drawPicture(); });
   nb.on("pulse", () => { if (v.state !== "running") drawSlot(); });
