@@ -250,76 +250,59 @@ class NewbiePipeline(DiffusionPipeline):
         negative_prompt_embeds: Conditioning | None = None,
         system_prompt: str | None = None,
         negative_system_prompt: str | None = None,
-        guidance_renorm: float = 1.0,
-        guidance_rescale: float = 0.0,
-        guidance_start: float = 0.0,
-        guidance_end: float = 1.0,
-        shift: float | None = None,
-        scheduler=None,
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[[NewbiePipeline, int, float, dict], dict] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        **sampling: Any,
     ) -> ImagePipelineOutput | tuple:
-        """Make pictures.
+        """Make pictures. What is None is the model's default.
 
         Args:
             prompt: one or several; XML, tags or plain text.
             negative_prompt: what to stay away from, one for all or one each; used when guidance is not 1.
-            height, width: multiples of 16; the model's default where None, like steps and guidance scale.
+            height, width: multiples of 16.
             num_images_per_prompt: pictures of each prompt, next to each other in the result.
             generator: one for all pictures (drawn from in order) or a list of one each.
             latents: start from these (B, C, h / 8, w / 8) instead of noise from `generator`.
             prompt_embeds, negative_prompt_embeds: what `encode` gave, in place of texts.
-            system_prompt, negative_system_prompt: None for the model's defaults, "" for none.
-            guidance_renorm, guidance_rescale, guidance_start, guidance_end: see `Guidance`.
-            shift, scheduler: another time shift, or a scheduler that is ready (then steps and shift are its own).
+            system_prompt, negative_system_prompt: "" for none.
             output_type: "pil", "np", "pt" or "latent".
             callback_on_step_end: called with (pipeline, step, timestep, {"latents": …}); may return other latents, and
                 may set `pipeline._interrupt` to stop after this step.
+            sampling: guidance_renorm, guidance_rescale, guidance_start, guidance_end, shift, scheduler: see `denoise`.
         """
         if unknown := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
             raise ValueError(f"Callbacks can have latents only, not {', '.join(sorted(unknown))}.")
         chosen = self.defaults
-        guidance_scale = chosen["guidance_scale"] if guidance_scale is None else guidance_scale
-        if prompt_embeds is None:
-            if prompt is None:
-                raise ValueError("Give a prompt or prompt_embeds.")
-            prompt_embeds = self.encode(_listed(prompt), system_prompt)
-        if guidance_scale == 1:
-            negative_prompt_embeds = None
-        elif negative_prompt_embeds is None:
-            negative_prompt_embeds = self.encode_negative(_listed(negative_prompt or ""), negative_system_prompt)
-        prompt_embeds = _repeated(prompt_embeds, len(prompt_embeds), num_images_per_prompt)
-        count = len(prompt_embeds)
-        if negative_prompt_embeds is not None:
-            negative_prompt_embeds = _repeated(
-                negative_prompt_embeds, count // num_images_per_prompt, num_images_per_prompt
+        scale = chosen["guidance_scale"] if guidance_scale is None else guidance_scale
+        positive = self._positive(prompt, prompt_embeds, system_prompt)
+        negative = None
+        if scale != 1:
+            negative = negative_prompt_embeds or self.encode_negative(
+                _listed(negative_prompt or ""), negative_system_prompt
             )
-        generators = _one_each(generator, count)
+            negative = _repeated(negative, len(positive), num_images_per_prompt)
+        positive = _repeated(positive, len(positive), num_images_per_prompt)
+        generators = _one_each(generator, len(positive))
         if latents is None:
             latents = self.prepare_latents(generators, height or chosen["height"], width or chosen["width"])
-        steps = self.denoise(
-            prompt_embeds,
-            negative_prompt_embeds,
-            latents,
-            scheduler=scheduler,
-            steps=num_inference_steps,
-            shift=shift,
-            guidance_scale=guidance_scale,
-            guidance_renorm=guidance_renorm,
-            guidance_rescale=guidance_rescale,
-            guidance_start=guidance_start,
-            guidance_end=guidance_end,
-            generators=generators,
-        )
-        latents = self._follow(steps, callback_on_step_end)
-        if output_type == "latent":
-            images = latents
-        else:
+        options = {"steps": num_inference_steps, "guidance_scale": scale, "generators": generators, **sampling}
+        latents = self._follow(self.denoise(positive, negative, latents, **options), callback_on_step_end)
+        images = latents
+        if output_type != "latent":
             images = self.image_processor.postprocess(self.decode_pixels(latents).float(), output_type=output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _positive(
+        self, prompt: str | Sequence[str] | None, embeds: Conditioning | None, system_prompt: str | None
+    ) -> Conditioning:
+        if embeds is not None:
+            return embeds
+        if prompt is None:
+            raise ValueError("Give a prompt or prompt_embeds.")
+        return self.encode(_listed(prompt), system_prompt)
 
     def _follow(self, steps: Generator[DenoiseStep, Tensor | None, None], callback: Callable | None) -> Tensor:
         """Run all steps with progress bar and callback; the last latents."""

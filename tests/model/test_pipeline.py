@@ -283,6 +283,11 @@ def test_a_call_needs_a_prompt(pipe):
         pipe()
 
 
+def test_an_unknown_option_is_refused(pipe):
+    with pytest.raises(TypeError, match="guidance_renrom"):
+        call(pipe, "cat", guidance_renrom=1.0)
+
+
 def test_generators_must_match_the_pictures(pipe):
     with pytest.raises(ValueError, match="2 generators do not match 1 pictures"):
         call(pipe, "cat", generator=seeds(1, 2))
