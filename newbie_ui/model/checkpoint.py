@@ -13,7 +13,7 @@ time into place, so memory holds one copy. Does not know devices beyond `device`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -172,15 +172,19 @@ def read_model_info(source: str | SplitFiles | ModelFiles, on_progress: Progress
 # ---- where the files are -------------------------------------------------------------------------------------
 
 
-def locate(source: str | SplitFiles, on_progress: Progress | None = None) -> ModelFiles:
-    """Find (or download) a model's files; reads no weights. Raises CheckpointError."""
+def locate(source: str | SplitFiles, on_progress: Progress | None = None, given: Collection[str] = ()) -> ModelFiles:
+    """Find (or download) a model's files; reads no weights. Parts that are `given` elsewhere may be missing.
+
+    Raises:
+        CheckpointError: nothing there, or not all of it.
+    """
     if isinstance(source, SplitFiles):
         return _split(source, on_progress)
     if source == DEMO:
-        return _folder(DEMO_FOLDER, DEMO_FOLDER, "the embedded demo model")
+        return _folder(DEMO_FOLDER, DEMO_FOLDER, "the embedded demo model", given)
     path = Path(source).expanduser()
     if path.is_dir():
-        return _folder(path, path, str(path))
+        return _folder(path, path, str(path), given)
     if path.is_file():
         raise CheckpointError(
             f"{source} is one file, but a model has four parts. Give it with --transformer, and the others with "
@@ -189,18 +193,19 @@ def locate(source: str | SplitFiles, on_progress: Progress | None = None) -> Mod
     if HUB_ID.fullmatch(source) and not source.startswith((".", "/")):
         repository, _, revision = source.partition("@")
         folder = hub.download(repository, revision or None, on_progress)
-        return _folder(folder, Path(repository), source)
+        return _folder(folder, Path(repository), source, given)
     raise CheckpointError(
         f"{source!r} is neither a folder on this machine nor a hub id. "
         "Use e.g. --model NewBie-AI/NewBie-image-Exp0.1, --model /path/to/folder, or --model demo."
     )
 
 
-def _folder(folder: Path, named: Path, source: str) -> ModelFiles:
+def _folder(folder: Path, named: Path, source: str, given: Collection[str]) -> ModelFiles:
     """A folder in one of the published layouts."""
-    paths = {part: _part_folder(folder, part) for part in PARTS}
-    missing = [part for part, path in paths.items() if path is None]
-    if len(missing) == len(PARTS):
+    found = {part: _part_folder(folder, part) for part in PARTS}
+    paths = {part: path for part, path in found.items() if path is not None}
+    missing = [part for part in PARTS if part not in paths and part not in given]
+    if not paths:
         raise CheckpointError(
             f"{folder} holds no model: looked for the folders {', '.join(PARTS)}. "
             "Give the folder that has model_index.json in it."
@@ -211,7 +216,7 @@ def _folder(folder: Path, named: Path, source: str) -> ModelFiles:
             f"{folder} lacks the {NAMES[missing[0]]} ({tried}). The download is not complete: download it again, or "
             f"give this part with {FLAGS[missing[0]]}."
         )
-    tokenizers = {part: (folder / name, paths[part]) for part, name in TOKENIZER_FOLDERS.items()}
+    tokenizers = {part: (folder / name, paths[part]) for part, name in TOKENIZER_FOLDERS.items() if part in paths}
     name = folder.parent.name if named == folder and folder.name == "weights" else named.name
     return ModelFiles(name, source, paths, tokenizers, folder)
 
@@ -229,7 +234,7 @@ def _split(split: SplitFiles, on_progress: Progress | None) -> ModelFiles:
     if absent and not split.base:
         flags = ", ".join(f"{FLAGS[part]} ({NAMES[part]})" for part in absent)
         raise CheckpointError(f"A model has four parts; missing: {flags}. Or name a model to take them from: --model.")
-    base = locate(split.base, on_progress) if split.base else None
+    base = locate(split.base, on_progress, given) if split.base else None
     paths = {**(base.paths if base else {}), **given}
     tokenizers = dict(base.tokenizers) if base else {}
     for part in TOKENIZER_FOLDERS:

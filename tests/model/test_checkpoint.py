@@ -1,6 +1,7 @@
 """Every published layout loads to the same numbers, and nothing in a model folder is ever run."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -72,6 +73,13 @@ def test_the_layout_of_save_pretrained_loads_too(tmp_path):
 def test_parts_of_several_places_can_be_mixed(shelf, original):
     mixed = SplitFiles(transformer=shelf["split"].transformer, vae=shelf["diffusers"] + "/vae", base=shelf["official"])
     assert torch.equal(picture(load_pipeline(mixed, dtype=torch.float32)), picture(original))
+
+
+def test_a_part_that_is_given_may_be_missing_elsewhere(shelf, original, tmp_path):
+    folder = shutil.copytree(shelf["official"], tmp_path / "newbie")
+    shutil.rmtree(folder / "clip_model")
+    mended = SplitFiles(clip=shelf["official"] + "/clip_model", base=str(folder))
+    assert torch.equal(picture(load_pipeline(mended, dtype=torch.float32)), picture(original))
 
 
 def test_a_pth_file_loads_bare_or_wrapped(tmp_path, shelf, original):
