@@ -22,7 +22,8 @@ from newbie_ui.settings import Settings, parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run until a signal. Returns the exit code: 0 after an orderly end, 2 for settings that cannot be used."""
+    """Run until a signal. Returns the exit code: 0 after an orderly end, 130 after one in a hurry, 2 for settings that
+    cannot be used."""
     try:
         settings = parse(sys.argv[1:] if argv is None else argv)
         logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -107,4 +108,7 @@ def announce(url: str, settings: Settings, site) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code not in (0, 2):
+        os._exit(code)  # whoever presses Ctrl+C twice does not wait for threads
+    sys.exit(code)

@@ -26,6 +26,7 @@ from newbie_ui.server.guard import Lifecycle
 from newbie_ui.server.options import ServerOptions
 
 log = logging.getLogger(__name__)
+FORCED = 130  # as shells call a program that was interrupted
 
 
 def take_port(host: str, port: int) -> socket.socket:
@@ -114,7 +115,10 @@ def serve(
     drain: Drain,
     on_start: Callable[[str], None] = lambda url: None,
 ) -> int:
-    """Serve until a signal; returns the process's exit code. `on_start` gets the URL once the page answers."""
+    """Serve until a signal; returns the exit code: 0, or FORCED when a second signal did not want to wait.
+
+    `on_start` gets the URL once the page answers. After FORCED threads may still run: leave with `os._exit`.
+    """
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -127,7 +131,7 @@ def serve(
     server = Server(config, drain)
     threading.Thread(target=_announce, args=(server, options.url, on_start), name="announce", daemon=True).start()
     server.run(sockets=[taken])
-    return 0
+    return FORCED if server.force_exit else 0
 
 
 def _announce(server: uvicorn.Server, url: str, on_start: Callable[[str], None]) -> None:

@@ -14,18 +14,22 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from newbie_ui.errors import RequestError, UserError
+from newbie_ui.gallery.query import ORDERS
 from newbie_ui.prompt.__main__ import to_dict
 from newbie_ui.prompt.xml import parse
 from newbie_ui.request import MAX_PROMPT_CHARS, GenerateRequest, GenerateResult
 from newbie_ui.ui import notes
 from newbie_ui.ui.access import client_of
 from newbie_ui.ui.board import JobView
+from newbie_ui.ui.shelf import Query, Shelf
 
 if TYPE_CHECKING:
     from newbie_ui.ui.page import PageContext
 
 Value = dict[str, Any]
 LOOK_EVERY_S = 0.1
+MAX_FOUND = 100
+MAX_SEARCH = 300
 
 
 def build(ctx: PageContext) -> None:
@@ -35,6 +39,7 @@ def build(ctx: PageContext) -> None:
     gr.api(api.presets, api_name="presets")
     gr.api(api.parse, api_name="parse")
     gr.api(api.lint, api_name="lint")
+    gr.api(api.gallery, api_name="gallery")
 
 
 class Api:
@@ -136,6 +141,28 @@ class Api:
             prompt: the text
         """
         return notes.lint(checked_text(prompt))
+
+    def gallery(self, search: str = "", order: str = "newest", limit: int = 24, offset: int = 0) -> Value:
+        """Find pictures in the gallery, a part at a time.
+
+        Args:
+            search: words, tag:blue_hair, character:aoi, seed:123, date:2026-11, is:favourite; empty finds all
+            order: newest, oldest, rating, fastest or slowest
+            limit: how many, 100 at most
+            offset: how many to leave out first
+        """
+        if order not in ORDERS:
+            raise gr.Error(
+                f"Order {str(order)[:40]!r} is unknown. Use one of: {', '.join(ORDERS)}.", print_exception=False
+            )
+        found = Query(str(search)[:MAX_SEARCH], order)
+        total, items = Shelf(self.ctx.gallery).list(found, between(offset, 0, 10**7), between(limit, 1, MAX_FOUND))
+        return {"total": total, "items": [{**item, "url": f"pictures/{item['id']}.png"} for item in items]}
+
+
+def between(value: Any, low: int, high: int) -> int:
+    """The nearest whole number that is allowed."""
+    return min(max(int(value), low), high) if isinstance(value, (int, float)) and value == value else low
 
 
 def checked_text(prompt: Any) -> str:

@@ -1,36 +1,27 @@
-"""What the gallery's widgets show of one picture, as plain data made from its record. Text stays text. No Gradio."""
+"""What the gallery shows of one picture: plain data made from what its file says. Text stays text. No Gradio."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from newbie_ui.gallery.info import PictureInfo
+from newbie_ui.gallery.parameters import parameters_text
 from newbie_ui.gallery.record import Record
 from newbie_ui.prompt.document import NAME_FIELDS, Block
 from newbie_ui.prompt.xml import parse
 
 Value = dict[str, Any]
-TITLE_CHARS = 80
+MAX_NOTES = 8
 HEAD_FIELDS = ("gender", "position")  # beside the name; the rest is the block's text
-FACTS = ("attention", "compile", "offload", "quantize", "embedding_cache", "device")
-
-
-def title_of(prompt: str) -> str:
-    """A picture's caption: the characters' names, else the start of what was written."""
-    characters = parse(prompt).prompt.characters
-    names = [character.name for character in characters if character.name]
-    if names:
-        return ", ".join(names)[:TITLE_CHARS]
-    looks = [first_tags(character.get("appearance")) for character in characters]
-    words = ", ".join(look for look in looks if look) or " ".join(prompt.split())
-    return words[:TITLE_CHARS] or "–"
-
-
-def first_tags(text: str, count: int = 1) -> str:
-    """The first tag that is about hair, else the first ones: enough to tell characters apart."""
-    tags = [tag.strip().replace("_", " ") for tag in text.split(",") if tag.strip()]
-    hair = [tag for tag in tags if tag.endswith("hair")]
-    return ", ".join((hair or tags)[:count])
+FACTS = {
+    "attention": "{}",
+    "compile": "compile {}",
+    "offload": "offload {}",
+    "quantize": "{}",
+    "embedding_cache": "prompt cache {}",
+}
+NOTHING = ("off", "none", "miss", "native")
 
 
 def blocks_of(prompt: str) -> list[Value]:
@@ -61,31 +52,46 @@ def text_of(block: Block, without: Sequence[str]) -> str:
     return ", ".join(value.strip().strip(",") for name, value in block.fields if name not in without and value.strip())
 
 
-def detail_of(record: Record) -> Value:
-    """Everything the detail panel shows that comes from our own record."""
-    request, resolved = record.request, record.resolved
-    steps = resolved.steps if resolved else request.steps
+def detail_of(info: PictureInfo) -> Value:
+    """Everything the detail panel shows of a picture, whatever program made it."""
+    detail = {
+        "program": info.program or "",
+        "prompt": info.prompt or "",
+        "original_prompt": info.original_prompt,
+        "negative_prompt": info.negative or "",
+        "blocks": blocks_of(info.prompt or ""),
+        "seed": "" if info.seed is None else str(info.seed),
+        "steps": info.steps,
+        "guidance_scale": info.cfg,
+        "sampler": ", ".join(filter(None, (info.sampler, info.scheduler))),
+        "preset": "",
+        "model": info.model or "",
+        "loras": [f"{name} {weight:g}" for name, weight in info.loras],
+        "timings": None,
+        "memory": None,
+        "facts": [],
+        "parameters": "",
+        "recipe": info.to_json(),
+        "notes": [*info.problems, *info.notes][:MAX_NOTES],
+    }
+    return detail | _own(info.record) if info.record else detail
+
+
+def _own(record: Record) -> Value:
+    """What only pictures made here can tell."""
+    memory = record.memory
     return {
-        "prompt": record.prompt,
-        "original_prompt": record.original_prompt,
-        "negative_prompt": record.negative_prompt,
-        "blocks": blocks_of(record.prompt),
-        "seed": str(resolved.seed) if resolved else "" if request.seed is None else str(request.seed),
-        "steps": steps,
-        "guidance_scale": resolved.guidance_scale if resolved else request.guidance_scale,
-        "sampler": request.sampler,
-        "preset": resolved.preset if resolved else request.preset,
-        "model": resolved.model if resolved else "",
-        "loras": [f"{name} {weight:g}" for name, weight, _ in resolved.loras] if resolved else [],
+        "sampler": f"{record.request.sampler}, {record.request.schedule}",
+        "preset": record.resolved.preset if record.resolved else record.request.preset,
         "timings": timings_of(record) if record.timings.total_s else None,
         "memory": {
-            "allocated_gb": record.memory.allocated_gb,
-            "reserved_gb": record.memory.reserved_gb,
-            "resident_gb": record.memory.resident_gb,
-            "device_gb": record.memory.device_gb,
+            "allocated_gb": memory.allocated_gb,
+            "reserved_gb": memory.reserved_gb,
+            "resident_gb": memory.resident_gb,
+            "device_gb": memory.device_gb,
         },
         "facts": facts_of(record),
-        "recipe": request.to_dict() | {"seed": str(resolved.seed) if resolved else request.seed},
+        "parameters": parameters_text(record),
     }
 
 
@@ -103,13 +109,10 @@ def timings_of(record: Record) -> Value:
 def facts_of(record: Record) -> list[str]:
     """The small line under the stages: preset, how it was computed, seconds a step."""
     facts = [record.facts.get("preset_label") or (record.resolved.preset if record.resolved else "")]
-    facts += [record.facts[name] for name in FACTS if record.facts.get(name) not in (None, "", "off", "none")]
+    for name, words in FACTS.items():
+        value = record.facts.get(name)
+        if value and value not in NOTHING:
+            facts.append(words.format(value))
     if record.timings.s_per_step:
         facts.append(f"{record.timings.s_per_step:.3f} s/step")
     return [str(fact)[:60] for fact in facts if fact]
-
-
-def seconds_of(record: Record) -> float | None:
-    """Seconds without the queue, or None for pictures that were not made here."""
-    seconds = record.timings.total_s - record.timings.queue_s
-    return seconds if record.timings.total_s and seconds > 0 else None

@@ -66,6 +66,7 @@ def build_page(engine: Engine, pictures: Any, app_settings: Any = None) -> gr.Bl
     """The whole page over this engine and this gallery. Nothing is loaded or started here."""
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as page:
         ctx = PageContext(engine=engine, gallery=pictures, settings=app_settings)
+        api.build(ctx)  # first, so that its names are free
         ctx.header = widget(
             "header",
             ctx.actions.pulse(),
@@ -82,5 +83,4 @@ def build_page(engine: Engine, pictures: Any, app_settings: Any = None) -> gr.Bl
                 benchmark.build(ctx)
             with gr.Tab(words.word("settings"), id="settings"):
                 settings.build(ctx)
-        api.build(ctx)
     return page

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from newbie_ui.errors import SettingsError
-from newbie_ui.server.run import take_port
+from newbie_ui.server.run import FORCED, take_port
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-import sys, pathlib
+import os, pathlib, sys
 from newbie_ui.engine.fake import FakeEngine
+from newbie_ui.gallery.store import Gallery
 from newbie_ui.request import GenerateRequest
 from newbie_ui.server.app import build
 from newbie_ui.server.options import ServerOptions
@@ -28,13 +29,14 @@ from newbie_ui.server.run import serve, take_port
 folder = pathlib.Path(sys.argv[1])
 taken = take_port("127.0.0.1", 0)
 options = ServerOptions(port=taken.getsockname()[1], temp_dir=folder / "temp", drain_s=20)
-sink = lambda result: (folder / "pictures").open("a").write(result.id) and result
-engine = FakeEngine(sink, step_s=0.05)
+gallery = Gallery(folder)
+engine = FakeEngine(gallery.add, step_s=0.05)
 engine.open()
-site = build(engine, None, None, options)
-engine.submit(GenerateRequest(prompt="x", steps=60))
+site = build(engine, gallery, None, options)
+engine.submit(GenerateRequest(prompt="x", steps=100))
 with site.janitor:
-    sys.exit(serve(site.app, taken, options, site.drain, lambda url: print(url, flush=True)))
+    code = serve(site.app, taken, options, site.drain, lambda url: print(url, flush=True))
+os._exit(code)
 """
 
 
@@ -65,18 +67,19 @@ def test_a_signal_finishes_the_picture_being_made_and_ends_with_code_0(server, t
     tab = urllib.request.urlopen(server.url + "/gradio_api/heartbeat/tab", timeout=20)  # an open page
     server.send_signal(signal.SIGTERM)
     time.sleep(0.3)
-    assert get(server.url + "/health") == (503, {**get(server.url + "/health")[1], "ending": True})
+    status, report = get(server.url + "/health")
+    assert (status, report["ending"]) == (503, True)
     assert server.wait(timeout=20) == 0
     tab.close()
-    assert (tmp_path / "pictures").read_text()
+    assert len(list(tmp_path.glob("pictures/*/*.png"))) == 1
 
 
 def test_a_second_signal_ends_at_once(server, tmp_path):
     server.send_signal(signal.SIGTERM)
     time.sleep(0.3)
     server.send_signal(signal.SIGTERM)
-    server.wait(timeout=3)
-    assert not (tmp_path / "pictures").exists()
+    assert server.wait(timeout=10) == FORCED
+    assert list(tmp_path.glob("pictures/*/*.png")) == []
 
 
 def test_a_busy_port_is_said_with_the_next_one():

@@ -2,13 +2,26 @@
 
 import asyncio
 import json
+import re
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+import uvicorn
+from gradio_client import Client
 
 from newbie_ui.engine.fake import FakeEngine, Fault
 from newbie_ui.errors import EngineError
+from newbie_ui.gallery.store import Gallery
+from newbie_ui.server.app import build
+from newbie_ui.server.options import ServerOptions
+from newbie_ui.server.run import take_port
+from newbie_ui.settings import from_flags
 from newbie_ui.ui.api import Api
 from newbie_ui.ui.board import Board
 from newbie_ui.ui.compose import EXAMPLE
@@ -97,3 +110,64 @@ def test_presets_say_what_fits_and_why_not(api):
     rows = {row["name"]: row for row in api.presets()}
     assert rows["cpu"]["fits"]
     assert "24 GB" in rows["quality"]["reason"]
+
+
+@pytest.fixture
+def site(tmp_path):
+    """The address of a whole server with a pretended engine and a real gallery."""
+    gallery = Gallery(tmp_path / "pictures")
+    engine = FakeEngine(gallery.add, step_s=0.002)
+    engine.open()
+    taken = take_port("127.0.0.1", 0)
+    options = ServerOptions(port=taken.getsockname()[1], temp_dir=tmp_path / "temp")
+    built = build(engine, gallery, from_flags({"output_dir": str(tmp_path / "pictures")}, {}), options)
+    server = uvicorn.Server(uvicorn.Config(built.app, log_level="error", timeout_graceful_shutdown=1, ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield options.url + "/"
+    built.page.end_streams()
+    server.should_exit = True
+    thread.join(10)
+    engine.close()
+    gallery.close()
+
+
+def test_the_example_in_the_documentation_works(site, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+    example = page.split("```python\n", 1)[1].split("```", 1)[0]
+    exec(example.replace("http://127.0.0.1:7860/", site), {})  # our own documentation
+    printed = capsys.readouterr().out
+    assert "done 100%" in printed
+    assert re.search(rf"{site}pictures/\S+\.png 7 \d+\.\d s", printed)
+    assert re.search(r"^1 \['\d{8}-", printed, re.MULTILINE)
+
+
+def test_every_endpoint_is_documented_and_nothing_else_is_open(site):
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+    documented = set(re.findall(r"^\| `(/[a-z_]+)` \| (?!what)", page, re.MULTILINE))
+    with urllib.request.urlopen(site + "gradio_api/info") as answer:
+        offered = set(json.load(answer)["named_endpoints"])
+    assert offered == {"/generate", "/presets", "/parse", "/lint", "/gallery"}
+    assert documented >= offered
+
+
+def test_calls_past_the_queue_are_refused(site):
+    body = json.dumps({"data": ["<character_1></character_1>"]}).encode()
+    request = urllib.request.Request(site + "gradio_api/run/parse", body, {"content-type": "application/json"})
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(request)
+    assert refusal.value.code in (401, 403, 404, 422)
+    refusal.value.close()
+
+
+def test_found_pictures_are_cut_to_what_was_asked(site):
+    client = Client(site, verbose=False)
+    client.predict(prompt=EXAMPLE, images=3, steps=2, api_name="/generate")
+    found = client.predict(search="tag:blue_hair", limit=2, api_name="/gallery")
+    assert (found["total"], len(found["items"])) == (3, 2)
+    with urllib.request.urlopen(site + found["items"][0]["url"]) as picture:
+        assert picture.read(4) == b"\x89PNG"
+    with pytest.raises(Exception, match="Use one of: newest"):
+        client.predict(order="best", api_name="/gallery")

@@ -2,10 +2,12 @@
 
 import json
 
+from newbie_ui.gallery.info import PictureInfo
+from newbie_ui.gallery.metadata import info_of
 from newbie_ui.gallery.record import Record
 from newbie_ui.request import GenerateRequest, Memory, ResolvedRequest, Timings
 from newbie_ui.ui.compose import EXAMPLE
-from newbie_ui.ui.gallery_views import blocks_of, detail_of, seconds_of, title_of
+from newbie_ui.ui.gallery_views import blocks_of, detail_of
 
 HOSTILE = "<character_1><n><img src=x onerror=alert(1)></n><appearance>${alert(2)}, {{x}}</appearance></character_1>"
 
@@ -19,17 +21,6 @@ def record(prompt: str = EXAMPLE, **facts: str) -> Record:
     return Record("a1", 1.0, request, resolved, timings, Memory(resident_gb=1.5), facts)
 
 
-def test_a_caption_is_the_characters_names():
-    named = EXAMPLE.replace("$character_1$", "Aoi").replace("$character_2$", "Momo")
-    assert title_of(named) == "Aoi, Momo"
-
-
-def test_without_names_the_caption_is_what_tells_them_apart():
-    assert title_of(EXAMPLE) == "blue hair, pink hair"
-    assert title_of("a quiet   street\nat night") == "a quiet street at night"
-    assert title_of("") == "–"
-
-
 def test_blocks_are_characters_then_general_tags():
     first, second, general = blocks_of(EXAMPLE)
     assert (first["slot"], first["note"]) == (1, "1girl, center_left")
@@ -41,20 +32,32 @@ def test_blocks_are_characters_then_general_tags():
 
 
 def test_the_detail_is_plain_data_with_a_seed_that_a_browser_keeps():
-    detail = json.loads(json.dumps(detail_of(record(attention="cudnn", compile="warm", offload="off"))))
+    detail = json.loads(json.dumps(detail_of(info_of(record(attention="cudnn", compile="warm", offload="off")))))
     assert detail["seed"] == "9223372036854775807"
     assert detail["recipe"]["seed"] == "9223372036854775807"
-    assert detail["facts"] == ["cpu", "cudnn", "warm", "0.200 s/step"]
+    assert "Steps: 20" in detail["parameters"]
+    assert detail["facts"] == ["cpu", "cudnn", "compile warm", "0.200 s/step"]
     assert detail["loras"] == ["ink 0.8"]
     assert detail["timings"]["denoise_s"] == 4.0
 
 
-def test_seconds_are_told_without_the_queue():
-    assert seconds_of(record()) == 5.0
-    assert seconds_of(Record("x", 0.0, GenerateRequest(), None)) is None
-
-
 def test_hostile_text_is_handed_on_as_text_and_never_as_markup():
-    detail = detail_of(record(HOSTILE))
+    detail = detail_of(info_of(record(HOSTILE)))
     assert detail["blocks"][0]["name"] == "<img src=x onerror=alert(1)>"
     assert "${alert(2)}" in detail["blocks"][0]["text"]
+
+
+def test_a_picture_of_another_program_shows_what_it_tells():
+    info = PictureInfo(
+        program="NovelAI", prompt="1girl, smile", seed=5, steps=28, cfg=5.0, notes=("Read from the pixels.",)
+    )
+    detail = json.loads(json.dumps(detail_of(info)))
+    assert (detail["program"], detail["seed"], detail["steps"]) == ("NovelAI", "5", 28)
+    assert detail["timings"] is None
+    assert detail["notes"] == ["Read from the pixels."]
+
+
+def test_a_picture_that_tells_nothing_has_an_empty_panel():
+    detail = detail_of(PictureInfo())
+    assert detail["blocks"] == []
+    assert detail["seed"] == ""
