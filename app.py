@@ -71,7 +71,6 @@ def run(settings: Settings) -> int:
 def serve_page(settings: Settings, options: ServerOptions, taken) -> int:
     """Build page and server around the engine and serve; the engine opens meanwhile."""
     from newbie_ui.gallery.store import Gallery
-
     from newbie_ui.server.app import build
     from newbie_ui.server.run import serve
 
