@@ -156,7 +156,7 @@ class Monitor:
         device = status.device
         value: Value = {
             "name": device.name if device else "",
-            "used_gb": None,
+            "used_gb": status.memory.reserved_gb,  # the engine's own count, where no driver tells more
             "total_gb": device.total_gb if device else None,
             "busy": None,
             "more": [],
