@@ -36,8 +36,8 @@ from newbie_ui.model.lora_files import (
     Update,
     file_hash,
     read_lora,
-    targets,
 )
+from newbie_ui.model.lora_targets import targets
 
 log = logging.getLogger(__name__)
 

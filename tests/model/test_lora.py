@@ -11,7 +11,8 @@ from newbie_ui.engine.quantize import Int8Linear, quantize_transformer
 from newbie_ui.errors import LoraError
 from newbie_ui.model import lora
 from newbie_ui.model.lora import MAX_AT_ONCE, LoraSet
-from newbie_ui.model.lora_files import LoraShelf, targets
+from newbie_ui.model.lora_files import LoraShelf
+from newbie_ui.model.lora_targets import targets
 from tests import tiny
 from tests.model import lora_writers as write
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from newbie_ui.errors import LoraError
 from newbie_ui.model import lora_files
-from newbie_ui.model.lora_files import LoraShelf, LowRank, NormShift, read_lora, targets
+from newbie_ui.model.lora_files import LoraShelf, LowRank, NormShift, read_lora
+from newbie_ui.model.lora_targets import targets
 from tests import tiny
 from tests.model import lora_writers as write
 
