@@ -6,7 +6,7 @@
     GET  /gallery/facets        how many there are of each
     GET  /gallery/picture/<id>  everything about one
     GET  /gallery/zip           several files, by ids or by the same filters
-    POST /gallery/edit, delete, undelete, collection
+    POST /gallery/edit, delete, undelete, collection, import
 
 An id names a picture only if the gallery knows it; no path of a request ever reaches the disk. Files never change under
 their id, so they are cached for ever. What changes pictures needs `may_edit`: on a shared page it is refused.
@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,13 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from newbie_ui.errors import NewbieError, PictureError, UserError
 from newbie_ui.gallery.layout import is_id
-from newbie_ui.ui.shelf import Query, Shelf
+from newbie_ui.ui.shelf import MAX_ZIP, Query, Shelf
 
 log = logging.getLogger(__name__)
 
 FOREVER = "private, max-age=31536000, immutable"
 MAX_PAGE = 200
 MAX_IDS = 5000
-MAX_ZIP = 500
 MAX_QUERY = 300
 
 
@@ -69,6 +67,7 @@ def add_pictures(app: FastAPI, shelf: Shelf, *, may_edit: bool, temp_dir: Path) 
         ("/gallery/delete", routes.delete),
         ("/gallery/undelete", routes.undelete),
         ("/gallery/collection", routes.collection),
+        ("/gallery/import", routes.add),
     ):
         app.add_api_route(path, answering(handler), methods=["POST"], response_model=None, include_in_schema=False)
 
@@ -117,36 +116,25 @@ class Routes:
         return FileResponse(self.shelf.thumb(id), media_type="image/webp", headers={"cache-control": FOREVER})
 
     def zip(self, request: Request, _: bytes) -> Response:
-        """Stored, not compressed: PNG files are compressed already."""
-        plain = bool(request.query_params.get("plain"))
         ids = self._zip_ids(request)
-        file = self.temp_dir / f"zip-{secrets.token_hex(8)}"
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for id in ids:
-                if plain:
-                    archive.writestr(f"{id}.png", self.shelf.plain(id))
-                else:
-                    path = self.shelf.file(id)
-                    archive.write(path, path.name)
-        return FileResponse(
-            file,
-            media_type="application/zip",
-            filename=f"newbie_ui-{len(ids)}.zip",
-            background=BackgroundTask(file.unlink, missing_ok=True),
-        )
+        path = self.temp_dir / f"zip-{secrets.token_hex(8)}"
+        try:
+            with path.open("wb") as file:
+                count = self.shelf.zip(ids, file, plain=bool(request.query_params.get("plain")))
+        except NewbieError:
+            path.unlink(missing_ok=True)
+            raise
+        clean_up = BackgroundTask(path.unlink, missing_ok=True)
+        return FileResponse(path, media_type="application/zip", filename=f"newbie_ui-{count}.zip", background=clean_up)
 
     def _zip_ids(self, request: Request) -> list[str]:
         given = request.query_params.get("ids")
         if given:
-            ids = [known_id(id) for id in given.split(",")]
-        else:
-            total, items = self.shelf.list(query_of(request), 0, MAX_ZIP)
-            if total > MAX_ZIP:
-                raise Refused(f"{total} pictures match; {MAX_ZIP} fit into one ZIP. Narrow the search.")
-            ids = [item["id"] for item in items]
-        if not ids or len(ids) > MAX_ZIP:
-            raise Refused(f"{len(ids)} pictures were chosen. Choose 1 to {MAX_ZIP}.")
-        return list(dict.fromkeys(ids))
+            return [known_id(id) for id in given.split(",")[: MAX_ZIP + 1]]
+        total, items = self.shelf.list(query_of(request), 0, MAX_ZIP)
+        if total > MAX_ZIP:
+            raise Refused(f"{total} pictures match; {MAX_ZIP} fit into one ZIP. Narrow the search.")
+        return [item["id"] for item in items]
 
     # ---- reading -----------------------------------------------------------------------------------------------
 
@@ -187,6 +175,16 @@ class Routes:
         data = self._change(body)
         self.shelf.make_collection(collection_name(data.get("name")), ids_of(data, empty=True))
         return fresh({})
+
+    def add(self, request: Request, body: bytes) -> Response:
+        """One picture file is the body. What it is, its bytes say; its name is never used."""
+        self._may()
+        path = self.temp_dir / f"import-{secrets.token_hex(8)}"
+        try:
+            path.write_bytes(body)
+            return fresh(self.shelf.add(path))
+        finally:
+            path.unlink(missing_ok=True)
 
     def _change(self, body: bytes) -> dict[str, Any]:
         self._may()

@@ -6,16 +6,16 @@ read from a picture's file once is remembered (files do not change under their i
 
 from __future__ import annotations
 
-import io
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from newbie_ui.errors import PictureError
-from newbie_ui.gallery.pictures import open_picture, save_copy
+from newbie_ui.gallery.export import MAX_ZIP, copy_of, write_zip
+from newbie_ui.gallery.importing import import_file
 from newbie_ui.gallery.query import ORDERS
 from newbie_ui.gallery.record import Record
 from newbie_ui.gallery.store import Card, Entry, Filters, Gallery
@@ -24,6 +24,7 @@ from newbie_ui.ui.gallery_views import detail_of
 
 Value = dict[str, Any]
 REMEMBERED = 256
+__all__ = ["MAX_ZIP", "Query", "Shelf"]
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,11 @@ class Shelf:
 
     def plain(self, id: str) -> bytes:
         """The picture as PNG with nothing in it but its pixels."""
-        stream = io.BytesIO()
-        save_copy(open_picture(self.store.path(id)), stream, "PNG")
-        return stream.getvalue()
+        return copy_of(self.store, id)
+
+    def zip(self, ids: Sequence[str], file: BinaryIO, plain: bool) -> int:
+        """Write several pictures, with or without their recipes; returns how many."""
+        return write_zip(self.store, ids, file, metadata=not plain)
 
     # ---- changing ----------------------------------------------------------------------------------------------
 
@@ -142,6 +145,11 @@ class Shelf:
             self.store.collect(put_in, ids)
         if take_out is not None:
             self.store.uncollect(take_out, ids)
+
+    def add(self, source: Path) -> Value:
+        """Copy a picture file into the gallery; one that is there already is told by its id."""
+        done = import_file(self.store, source)
+        return {"id": done.id, "duplicate": done.duplicate}
 
     def delete(self, ids: Sequence[str]) -> None:
         self.store.delete(ids)

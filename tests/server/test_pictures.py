@@ -176,7 +176,7 @@ def test_guests_may_look_but_not_change(gallery, ids, tmp_path):
 def test_several_pictures_come_as_zip_and_leave_nothing_behind(client, gallery, ids, tmp_path):
     answer = client.get("/gallery/zip", params={"ids": ",".join(ids[:2])})
     archive = zipfile.ZipFile(io.BytesIO(answer.content))
-    assert archive.namelist() == [f"{id}.png" for id in ids[:2]]
+    assert archive.namelist() == [*(f"{id}.png" for id in ids[:2]), "pictures.jsonl"]
     assert archive.read(f"{ids[0]}.png") == gallery.path(ids[0]).read_bytes()
     plain = zipfile.ZipFile(io.BytesIO(client.get("/gallery/zip", params={"character": "Aoi", "plain": "1"}).content))
     assert plain.namelist() == [f"{ids[0]}.png"]
@@ -185,7 +185,7 @@ def test_several_pictures_come_as_zip_and_leave_nothing_behind(client, gallery, 
 
 
 def test_an_empty_zip_is_refused(client):
-    assert "Choose 1 to 500" in client.get("/gallery/zip").json()["error"]
+    assert "Choose 1 to 1000" in client.get("/gallery/zip").json()["error"]
 
 
 def test_a_bug_shows_a_reference_and_not_its_text(client, ids, monkeypatch, caplog):
@@ -195,3 +195,30 @@ def test_a_bug_shows_a_reference_and_not_its_text(client, ids, monkeypatch, capl
     assert "division" not in answer.text
     reference = answer.json()["error"].rsplit(" ", 1)[-1].rstrip(".")
     assert reference in caplog.text
+
+
+def test_a_picture_from_elsewhere_is_taken_once(client, gallery, ids, tmp_path):
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(stream, "JPEG")
+    first = client.post("/gallery/import", content=stream.getvalue()).json()
+    again = client.post("/gallery/import", content=stream.getvalue()).json()
+    assert (again["id"], again["duplicate"]) == (first["id"], True)
+    assert client.get("/gallery/list").json()["total"] == 4
+    answer = client.get(f"/pictures/{first['id']}.png")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert list(tmp_path.glob("import-*")) == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<svg onload=alert(1)>", b"\x89PNG\r\n\x1a\n" + b"x" * 50, b"GIF89a" + b"\0" * 50]
+)
+def test_what_is_no_picture_is_refused_with_a_sentence(client, content, tmp_path):
+    answer = client.post("/gallery/import", content=content)
+    assert answer.status_code == 400
+    assert answer.json()["error"].endswith(".")
+    assert list(tmp_path.glob("import-*")) == []
+    assert client.get("/gallery/list").json()["total"] == 0
+
+
+def test_guests_may_not_import(gallery, tmp_path):
+    assert client_for(gallery, tmp_path, may_edit=False).post("/gallery/import", content=b"x").status_code == 403

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import uvicorn
+from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from newbie_ui.engine.fake import FakeEngine
@@ -73,6 +74,7 @@ def page(browser, site):
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    page.complaints = complaints
     page.goto(site[0])
     yield page
     assert page.evaluate("window.pwned") is None
@@ -181,6 +183,27 @@ def test_a_download_without_metadata_holds_no_prompt(page, site):
         page.get_by_role("menuitem", name="Without metadata").click()
     assert b"Aoi" not in download.value.path().read_bytes()
     assert download.value.suggested_filename.endswith(".png")
+
+
+def test_pictures_are_imported_and_what_is_none_is_told(page, site, tmp_path):
+    good, bad = tmp_path / "from elsewhere.png", tmp_path / f"{ATTACK[:4]}.png"
+    Image.new("RGB", (32, 32), "teal").save(good)
+    bad.write_bytes(b"no picture")
+    opened(page, "Gallery")
+    page.get_by_role("button", name="More").last.click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("menuitem", name="Import pictures").click()
+    with page.expect_response("**/gallery/import") as refused:
+        chooser.value.set_files([bad])
+    assert refused.value.status == 400
+    page.get_by_role("button", name="More").last.click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("menuitem", name="Import pictures").click()
+    chooser.value.set_files([good])
+    expect(tiles(page)).to_have_count(4)
+    expect(page.locator(".nb-toast")).to_contain_text("1 of 1 imported.")
+    site[1].delete([card.id for card in site[1] if not card.program])
+    page.complaints.clear()  # the refused file's 400
 
 
 def test_arrow_keys_walk_through_the_grid(page):

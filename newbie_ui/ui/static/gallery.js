@@ -201,7 +201,7 @@ nb.define("gallery", function (w) {
     for (const [k, file] of pictures.entries()) {
       nb.say(t("importing", { n: k + 1, total: pictures.length }));
       try {
-        await nb.parts.request("gallery/import", { method: "POST", body: file, headers: { "content-type": file.type || "image/png", "x-file-name": encodeURIComponent(file.name) } });
+        await nb.parts.request("gallery/import", { method: "POST", body: file, headers: { "content-type": "application/octet-stream" } });
         added += 1;
       } catch (error) { problem = file.name + ": " + error.message; }
     }
