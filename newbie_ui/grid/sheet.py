@@ -29,10 +29,10 @@ Place = tuple[int, int]  # column, row
 
 @dataclass(frozen=True)
 class Tile:
-    """One cell: the size of its picture and how to open it, or why there is none."""
+    """One cell: the size of its picture and how to open it (None where it is gone), or why there is none."""
 
     size: tuple[int, int]
-    open: Callable[[], Image.Image] | None = None
+    open: Callable[[], Image.Image | None] | None = None
     note: str = "not made"
     failed: bool = False
 
@@ -121,8 +121,9 @@ def _draw_band(sheet, draw, plan: Plan, tiles, layout: Layout, band: Band, corne
 
 def _draw_tile(sheet, draw, tile: Tile, corner: tuple[int, int], room: tuple[int, int], font: Font) -> None:
     x, y = corner
-    if tile.open is not None:
-        image = tile.open().convert("RGB")
+    image = tile.open() if tile.open is not None else None
+    if image is not None:
+        image = image.convert("RGB")
         scale = min(room[0] / image.width, room[1] / image.height, 1.0)
         if scale < 1.0:
             size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
