@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from newbie_ui.engine.base import Engine, PictureSink
+from newbie_ui.engine.threads import share_cores
 from newbie_ui.settings import Settings
 
 
@@ -15,6 +16,7 @@ def make_engine(settings: Settings, sink: PictureSink | None = None, **local_opt
         from newbie_ui.engine.fake import FakeEngine
 
         return FakeEngine(sink, **limits)
+    share_cores()
     from newbie_ui.engine.local import LocalEngine
 
     return LocalEngine(settings, sink, **limits, **local_options)

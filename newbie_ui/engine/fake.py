@@ -171,7 +171,7 @@ class FakeEngine(QueuedEngine):
 
     def _steps(self, job: Job, resolved: ResolvedRequest, number: int) -> Iterator[Event]:
         """Pretend to denoise; returns False when the picture was skipped."""
-        final = pattern(resolved.request.prompt, resolved.seed, *_preview_size(resolved))
+        final = pattern(_prompt(resolved), resolved.seed, *_preview_size(resolved))
         for index in range(1, resolved.steps + 1):
             self._pause.wait(self.step_s)
             self._fail_if_told("step", resolved.request.prompt, index)
@@ -192,7 +192,7 @@ class FakeEngine(QueuedEngine):
     def _decode(self, resolved: ResolvedRequest) -> Image.Image:
         self._fail_if_told("decode", resolved.request.prompt)
         self._pause.wait(self.stage_s)
-        return pattern(resolved.request.prompt, resolved.seed, resolved.width, resolved.height)
+        return pattern(_prompt(resolved), resolved.seed, resolved.width, resolved.height)
 
     def _picture(self, job, resolved, timings, image, number, cached) -> Picture:
         facts = {
@@ -222,6 +222,10 @@ class FakeEngine(QueuedEngine):
             if fault.stage == stage and fault.prompt in prompt and (stage != "step" or fault.step == step):
                 self.faults.remove(fault)
                 raise fault.error
+
+
+def _prompt(resolved: ResolvedRequest) -> str:
+    return resolved.request.prompt if resolved.prompt is None else resolved.prompt
 
 
 def _preview_size(resolved: ResolvedRequest) -> tuple[int, int]:

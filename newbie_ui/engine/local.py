@@ -31,7 +31,7 @@ from newbie_ui.engine.memory import device_is_lost, is_out_of_memory, too_small
 from newbie_ui.engine.plan import Plan, make_plan, step_down
 from newbie_ui.engine.progress import Eta
 from newbie_ui.engine.queued import DeviceLost, QueuedEngine, new_picture_id
-from newbie_ui.engine.resolve import FULL_SIZE_DEFAULTS, resolve
+from newbie_ui.engine.resolve import FULL_SIZE_DEFAULTS, resolve, wildcard_problems
 from newbie_ui.engine.rig import Rig
 from newbie_ui.engine.source import ModelSource, lora_folders
 from newbie_ui.engine.stages import EncodedRow, Stages, check_size, schedule_of
@@ -188,7 +188,7 @@ class LocalEngine(QueuedEngine):
     def _make(self, job: Job) -> Iterator[Event]:
         queue_s = time.perf_counter() - job.submitted
         preset = self._preset(job.request.preset)
-        rows = list(resolve(job.request, self.model, preset.name))
+        rows = list(resolve(job.request, self.model, preset.name, wildcard_dir=self._settings.wildcard_dir))
         check_size(rows[0], self._rig.pipe.transformer.config.axes_lens)
         self._use(self._plan(preset, rows[0]))
         loras = self._rig.use_loras([(use.name, use.weight) for use in job.request.loras])
@@ -232,12 +232,13 @@ class LocalEngine(QueuedEngine):
             batch.texts = self._stages.encode(batch.rows)
         text = batch.texts[0]
         if batch.first == 0:
+            problems = wildcard_problems(batch.rows[0], self._settings.wildcard_dir)
             yield Encoded(
                 batch.job.id,
                 tokens=text.positive.tokens,
                 seconds=batch.watch.seconds["encode"],
                 cached=text.cached,
-                warning=text.positive.warning,
+                warning=" ".join(filter(None, (text.positive.warning, problems))),
             )
 
     def _denoise(self, batch: _Batch) -> Iterator[Event]:

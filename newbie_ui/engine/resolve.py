@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from newbie_ui.engine.base import ModelInfo
 from newbie_ui.model.shift import shift_for_size
+from newbie_ui.prompt import wildcards
 from newbie_ui.request import DEFAULT_SYSTEM_PROMPT, MAX_SEED, GenerateRequest, ResolvedRequest, random_seed
 
 FULL_SIZE_DEFAULTS = {
@@ -22,8 +25,9 @@ def resolve(
     model: ModelInfo,
     preset: str,
     loras: tuple[tuple[str, float, str], ...] = (),
+    wildcard_dir: str | Path | None = None,
 ) -> tuple[ResolvedRequest, ...]:
-    """One `ResolvedRequest` a picture, seeds counting up from the first."""
+    """One `ResolvedRequest` a picture, seeds counting up from the first; wildcards are drawn by each seed anew."""
     values = {
         name: getattr(request, name) if getattr(request, name) is not None else model.defaults.get(name, fallback)
         for name, fallback in FULL_SIZE_DEFAULTS.items()
@@ -32,15 +36,31 @@ def resolve(
         trained = tuple(model.defaults.get(side, FULL_SIZE_DEFAULTS[side]) for side in ("width", "height"))
         values["shift"] = shift_for_size(values["shift"], values["width"], values["height"], trained)
     first = random_seed() if request.seed is None else request.seed
-    return tuple(
-        ResolvedRequest(
-            request=request,
-            seed=(first + number) % (MAX_SEED + 1),
-            preset=preset,
-            model=model.name,
-            model_hash=model.hash,
-            loras=loras,
-            **values,
+    rows = []
+    for number in range(request.images):
+        seed = (first + number) % (MAX_SEED + 1)
+        texts = {
+            name: wildcards.resolve(getattr(request, name), seed, wildcard_dir).after
+            for name in ("prompt", "negative_prompt")
+            if wildcards.has_wildcards(getattr(request, name))
+        }
+        rows.append(
+            ResolvedRequest(
+                request=request,
+                seed=seed,
+                preset=preset,
+                model=model.name,
+                model_hash=model.hash,
+                loras=loras,
+                **values,
+                **texts,
+            )
         )
-        for number in range(request.images)
-    )
+    return tuple(rows)
+
+
+def wildcard_problems(row: ResolvedRequest, wildcard_dir: str | Path | None = None) -> str:
+    """What could not be drawn, as sentences; empty when all is well."""
+    texts = (row.request.prompt, row.request.negative_prompt)
+    found = [problem for text in texts for problem in wildcards.resolve(text, row.seed, wildcard_dir).problems]
+    return " ".join(dict.fromkeys(found))

@@ -8,8 +8,8 @@ import json
 import pytest
 import torch
 
-from newbie_ui.bench.__main__ import main
 from newbie_ui.bench.ceilings import measure_ceilings
+from newbie_ui.bench.command import main
 from newbie_ui.bench.measure import psnr
 from newbie_ui.bench.reference import with_reference
 from newbie_ui.bench.rungs import ladder

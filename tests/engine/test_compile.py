@@ -53,10 +53,11 @@ def test_compiled_blocks_share_one_graph_and_give_the_same_numbers(transformer):
 @torch.no_grad()
 def test_many_shapes_do_not_fall_back_to_eager(transformer):
     graphs = []
-    compile.compile_blocks(transformer, backend=lambda graph, _: graphs.append(graph) or graph.forward)
-    for tokens in range(1, 10):
-        transformer(*inputs(tokens=tokens))
-    assert len(graphs) == 9
+    with torch._dynamo.config.patch(recompile_limit=2):  # torch's own is 8, and as silent
+        compile.compile_blocks(transformer, backend=lambda graph, _: graphs.append(graph) or graph.forward)
+        for tokens in range(1, 5):
+            transformer(*inputs(tokens=tokens))
+    assert len(graphs) == 4
 
 
 @torch.no_grad()

@@ -74,6 +74,17 @@ def test_several_pictures_take_the_following_seeds_and_sorted_ids(engine):
     assert [r.id for r in results] == sorted({r.id for r in results})
 
 
+def test_wildcards_are_drawn_by_each_seed_and_recorded_as_drawn(engine):
+    request = replace(REQUEST, prompt="{red|green|blue}_hair", images=8)
+    results = [e.result for e in generate(engine, request) if isinstance(e, Picture)]
+    drawn = [r.resolved.prompt for r in results]
+    assert set(drawn) <= {"red_hair", "green_hair", "blue_hair"}
+    assert len(set(drawn)) > 1
+    assert results[0].resolved.request.prompt == "{red|green|blue}_hair"
+    again = [e.result.resolved.prompt for e in generate(engine, request) if isinstance(e, Picture)]
+    assert again == drawn
+
+
 def test_a_random_seed_is_drawn_once_and_recorded(engine):
     first, second = (
         next(e.result.resolved.seed for e in generate(engine, replace(REQUEST, seed=None)) if isinstance(e, Picture))

@@ -122,6 +122,20 @@ def test_a_preview_is_a_jpeg_of_the_pictures_form(engine):
     assert (image.format, image.size) == ("JPEG", (192, 384))
 
 
+def test_each_picture_of_a_batch_has_its_own_wildcards(engine):
+    request = replace(REQUEST, prompt="{red_hair|a much longer text about green_hair}", images=4, preset="pairs")
+    together = pictures(run(engine, request))
+    assert len({r.resolved.prompt for r in together}) == 2
+    for made in together:
+        alone = replace(REQUEST, prompt=made.resolved.prompt, seed=made.resolved.seed)
+        assert np.abs(pixels(pictures(run(engine, alone))[0]) - pixels(made)).max() <= 1
+
+
+def test_a_wildcard_file_that_is_not_there_is_told(engine):
+    encoded = only(run(engine, replace(REQUEST, prompt="__nowhere__")), Encoded)[0]
+    assert encoded.warning == "There is no wildcard file nowhere.txt. Add it, or take __nowhere__ out."
+
+
 def test_guidance_one_needs_no_negative(engine):
     before = engine._cache.misses
     run(engine, replace(REQUEST, prompt="alone", negative_prompt="never read", guidance_scale=1.0))
