@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,6 @@ class Row:
     height: int
     program: str
     title: str
-    prompt: str
     seed: str
     steps: int | None
     cfg: float | None
@@ -49,11 +48,20 @@ class Row:
     seconds: float | None
     gigabytes: float | None
     problem: str
-    words: str
-    tags: str
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The long texts of a picture, in a table of their own so that lists stay quick."""
+
+    prompt: str = ""
+    words: str = ""
+    tags: str = ""
 
 
 COLUMNS = tuple(f.name for f in fields(Row))
+TEXTS = tuple(f.name for f in fields(Texts))
+Entry = tuple[Row, Texts, tuple[str, ...]]  # the last are names of characters
 
 
 def _m0001_pictures(connection: sqlite3.Connection) -> None:
@@ -62,9 +70,13 @@ def _m0001_pictures(connection: sqlite3.Connection) -> None:
             number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, place TEXT NOT NULL UNIQUE, trashed_at REAL,
             created_at REAL NOT NULL, day TEXT NOT NULL, bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
             sha256 TEXT, format TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, program TEXT NOT NULL,
-            title TEXT NOT NULL, prompt TEXT NOT NULL, seed TEXT NOT NULL, steps INTEGER, cfg REAL,
+            title TEXT NOT NULL, seed TEXT NOT NULL, steps INTEGER, cfg REAL,
             sampler TEXT NOT NULL, preset TEXT NOT NULL, model TEXT NOT NULL, loras TEXT NOT NULL, seconds REAL,
-            gigabytes REAL, problem TEXT NOT NULL, words TEXT NOT NULL, tags TEXT NOT NULL)"""
+            gigabytes REAL, problem TEXT NOT NULL)"""
+    )
+    connection.execute(
+        """CREATE TABLE texts (number INTEGER PRIMARY KEY REFERENCES pictures ON DELETE CASCADE,
+            prompt TEXT NOT NULL, words TEXT NOT NULL, tags TEXT NOT NULL)"""
     )
     connection.execute("CREATE INDEX by_time ON pictures (created_at, id) WHERE trashed_at IS NULL")
     connection.execute("CREATE INDEX by_day ON pictures (day)")
@@ -99,14 +111,13 @@ def _m0004_search(connection: sqlite3.Connection) -> None:
     if not has_fts5(connection):
         return
     connection.execute(
-        """CREATE VIRTUAL TABLE search USING fts5 (words, tags, content='pictures', content_rowid='number',
+        """CREATE VIRTUAL TABLE search USING fts5 (words, tags, content='texts', content_rowid='number',
             prefix='2 3', tokenize="unicode61 remove_diacritics 0 tokenchars '_'")"""
     )
     out = "INSERT INTO search (search, rowid, words, tags) VALUES ('delete', old.number, old.words, old.tags);"
     into = "INSERT INTO search (rowid, words, tags) VALUES (new.number, new.words, new.tags);"
-    connection.execute(f"CREATE TRIGGER search_insert AFTER INSERT ON pictures BEGIN {into} END")
-    connection.execute(f"CREATE TRIGGER search_delete AFTER DELETE ON pictures BEGIN {out} END")
-    connection.execute(f"CREATE TRIGGER search_update AFTER UPDATE OF words, tags ON pictures BEGIN {out} {into} END")
+    connection.execute(f"CREATE TRIGGER search_insert AFTER INSERT ON texts BEGIN {into} END")
+    connection.execute(f"CREATE TRIGGER search_delete AFTER DELETE ON texts BEGIN {out} END")
 
 
 MIGRATIONS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (
@@ -125,6 +136,12 @@ def has_fts5(connection: sqlite3.Connection) -> bool:
         return False
     connection.execute("DROP TABLE temp.try_fts5")
     return True
+
+
+_UPSERT = (
+    f"INSERT INTO pictures ({', '.join(COLUMNS)}) VALUES ({', '.join('?' for _ in COLUMNS)}) "
+    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in COLUMNS if name != 'id')}"
+)
 
 
 class Index:
@@ -171,8 +188,16 @@ class Index:
             self._connection = self._open()
 
     def close(self) -> None:
+        """Close; the next opening then need not look for damage."""
         with self.lock:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('closed_well', '1')")
             self._connection.close()
+
+    def version(self) -> tuple[int, int]:
+        """Differs when anything was written, by this program or another."""
+        with self.read() as connection:
+            return connection.total_changes, connection.execute("PRAGMA data_version").fetchone()[0]
 
     # ---- opening -------------------------------------------------------------------------------------------------
 
@@ -215,7 +240,8 @@ class Index:
             apply(connection)
             connection.execute("INSERT INTO migrations VALUES (?, ?)", (name, time.time()))
             connection.commit()
-        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        closed_well = connection.execute("DELETE FROM meta WHERE key = 'closed_well'").rowcount
+        if not closed_well and connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("quick_check found damage")
 
     def _put_aside(self) -> None:
@@ -227,21 +253,20 @@ class Index:
 
     # ---- rows ----------------------------------------------------------------------------------------------------
 
-    def put(self, entries: Iterable[tuple[Row, tuple[str, ...]]]) -> None:
-        """Insert or replace pictures with their characters."""
-        names = ", ".join(COLUMNS)
-        marks = ", ".join(f":{name}" for name in COLUMNS)
-        changes = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "id")
-        upsert = f"INSERT INTO pictures ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {changes}"
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Insert or replace pictures with their texts and characters."""
         with self.write() as connection:
-            for row, characters in entries:
+            for row, texts, characters in entries:
                 connection.execute("DELETE FROM pictures WHERE place = ? AND id <> ?", (row.place, row.id))
-                connection.execute(upsert, asdict(row))
+                connection.execute(_UPSERT, [getattr(row, name) for name in COLUMNS])
                 number = connection.execute("SELECT number FROM pictures WHERE id = ?", (row.id,)).fetchone()[0]
-                connection.execute("DELETE FROM characters WHERE number = ?", (number,))
-                connection.executemany(
-                    "INSERT OR IGNORE INTO characters VALUES (?, ?)", [(number, name) for name in characters]
+                connection.execute("DELETE FROM texts WHERE number = ?", (number,))
+                connection.execute(
+                    "INSERT INTO texts VALUES (?, ?, ?, ?)", (number, texts.prompt, texts.words, texts.tags)
                 )
+                connection.execute("DELETE FROM characters WHERE number = ?", (number,))
+                rows = [(number, name) for name in characters]
+                connection.executemany("INSERT OR IGNORE INTO characters VALUES (?, ?)", rows)
 
     def drop_places(self, places: Iterable[str]) -> None:
         """Forget pictures whose files are gone."""

@@ -20,7 +20,7 @@ from newbie_ui.gallery.parameters import parameters_text
 from newbie_ui.gallery.record import KEYWORD, Record, write_record
 
 THUMBNAIL_SIZE = 400  # longer side, in pixels
-PNG_LEVEL = 4
+PNG_LEVEL = 2  # 1.7 times as fast as 4 for 5 % more bytes (1024 x 1024, drawn picture)
 FORMATS = ("PNG", "WEBP", "JPEG")
 
 

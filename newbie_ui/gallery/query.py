@@ -33,6 +33,9 @@ ORDERS = {
 }
 
 
+_IN_TEXTS = "p.number IN (SELECT number FROM texts WHERE ' ' || {} || ' ' LIKE ? ESCAPE '!')"
+
+
 @dataclass(frozen=True)
 class Filters:
     """What to show; the default is everything that is not in the trash."""
@@ -74,7 +77,7 @@ class Where:
             return "1", []
         if self.fts:
             return "p.number IN (SELECT rowid FROM search WHERE search MATCH ?)", [f'words : "{plain}" *']
-        return "' ' || p.words LIKE ? ESCAPE '!'", [f"% {_escaped(plain)}%"]
+        return _IN_TEXTS.format("words"), [f"% {_escaped(plain)}%"]
 
     def words_or_seed(self, text: str, negated: bool) -> None:
         condition, values = self._words(text)
@@ -87,7 +90,7 @@ class Where:
         if self.fts:
             self.add("p.number IN (SELECT rowid FROM search WHERE search MATCH ?)", f'tags : "{word}"', negated=negated)
         else:
-            self.add("' ' || p.tags || ' ' LIKE ? ESCAPE '!'", f"% {_escaped(word)} %", negated=negated)
+            self.add(_IN_TEXTS.format("tags"), f"% {_escaped(word)} %", negated=negated)
 
 
 def where(filters: Filters, fts: bool) -> Where:
@@ -188,7 +191,7 @@ def _is(found: Where, value: str, negated: bool) -> None:
 _KEYS = {
     "tag": lambda found, value, negated: found.tag(value, negated),
     "character": _character,
-    "seed": _equal("p.seed"),
+    "seed": lambda found, value, negated: found.add("p.seed = ?", value, negated=negated),
     "preset": _equal("p.preset"),
     "program": _equal("p.program"),
     "model": _contains("p.model"),
@@ -207,13 +210,13 @@ def _escaped(text: str) -> str:
 
 # ---- pages -------------------------------------------------------------------------------------------------------
 
-_FROM = "FROM pictures p LEFT JOIN marks m ON m.id = p.id WHERE "
-_SELECT = "SELECT p.*, coalesce(m.favourite, 0) AS favourite, coalesce(m.rating, 0) AS rating "
+_MARKED = "LEFT JOIN marks m ON m.id = p.id"
 
 
 def count(connection: sqlite3.Connection, found: Where) -> int:
     """How many pictures there are."""
-    return connection.execute("SELECT count(*) " + _FROM + " AND ".join(found.conditions), found.values).fetchone()[0]
+    sql = f"SELECT count(*) FROM pictures p {_MARKED} WHERE {' AND '.join(found.conditions)}"
+    return connection.execute(sql, found.values).fetchone()[0]
 
 
 def select(
@@ -222,15 +225,28 @@ def select(
     """One page in this order, from a number on or behind the picture that `after` names."""
     if order not in ORDERS:
         raise PictureError(f"Order {order[:40]!r} is unknown. Use one of: {', '.join(ORDERS)}.")
-    column, direction = ORDERS[order]
+    key, direction = ORDERS[order]
     conditions, values = list(found.conditions), list(found.values)
     if after:
-        sign = "<" if direction == "DESC" else ">"
-        last = connection.execute(
-            f"SELECT {column} AS key, p.id FROM pictures p LEFT JOIN marks m ON m.id = p.id WHERE p.id = ?", (after,)
-        ).fetchone()
+        sql = f"SELECT {key} AS key FROM pictures p {_MARKED} WHERE p.id = ?"
+        last = connection.execute(sql, (after,)).fetchone()
         if last is not None:
-            conditions.append(f"({column}, p.id) {sign} (?, ?)")
-            values += [last["key"], last["id"]]
-    tail = f" ORDER BY {column} {direction}, p.id {direction} LIMIT ? OFFSET ?"
-    return connection.execute(_SELECT + _FROM + " AND ".join(conditions) + tail, [*values, limit, offset]).fetchall()
+            conditions.append(f"({key}, p.id) {'<' if direction == 'DESC' else '>'} (?, ?)")
+            values += [last["key"], after]
+    # First the numbers, which are small to sort; then all columns of the few that are shown.
+    chosen = (
+        f"SELECT p.number FROM pictures p {_MARKED} WHERE {' AND '.join(conditions)} "
+        f"ORDER BY {key} {direction}, p.id {direction} LIMIT ? OFFSET ?"
+    )
+    return rows(
+        connection, f"p.number IN ({chosen}) ORDER BY {key} {direction}, p.id {direction}", *values, limit, offset
+    )
+
+
+def rows(connection: sqlite3.Connection, condition: str, *values: object) -> list[sqlite3.Row]:
+    """All columns of the pictures for which this holds."""
+    sql = (
+        "SELECT p.*, t.prompt, coalesce(m.favourite, 0) AS favourite, coalesce(m.rating, 0) AS rating "
+        f"FROM pictures p JOIN texts t ON t.number = p.number {_MARKED} WHERE {condition}"
+    )
+    return connection.execute(sql, values).fetchall()

@@ -37,8 +37,9 @@ _WORDS_1 = (
     "watermark, blurry, jpeg_artifacts</danbooru_tags>"
     '"width":1024,"height":1024,"steps":28,"guidance_scale":4.5,"seed":'
     "masterpiece, best_quality, very_aesthetic, simple_background, white_background, outdoors, school_uniform, "
-    "serafuku, looking_at_viewer, standing, sitting, holding_, open_mouth, closed_mouth, smile, happy, short_hair, long_hair, "
-    "blonde_hair, brown_hair, black_hair, pink_hair, blue_hair, red_eyes, blue_eyes, green_eyes, hair_ornament, "
+    "serafuku, looking_at_viewer, standing, sitting, holding_, open_mouth, closed_mouth, smile, happy, short_hair, "
+    "long_hair, blonde_hair, brown_hair, black_hair, pink_hair, blue_hair, red_eyes, blue_eyes, green_eyes, "
+    "hair_ornament, "
     '"prompt":"<character_1>\\n<n>$character_1$</n>\\n<gender>1girl</gender>\\n<appearance></appearance>\\n<clothing>'
     "</clothing>\\n<expression></expression>\\n<action></action>\\n<interaction></interaction>\\n<position>center_left"
     "</position>\\n</character_1>\\n\\n<character_2>\\n<n>$character_2$</n>\\n<gender>1boy</gender>\\n<position>"

@@ -124,7 +124,9 @@ def _end_of_value(text: str, start: int) -> int:
 
 
 def _depth(text: str) -> int:
-    """Deepest nesting of brackets outside strings, counted up to one past the limit. Linear time."""
+    """Deepest nesting of brackets outside strings: 0 where it cannot be too deep, else counted up to past the limit."""
+    if text.count("[") + text.count("{") <= MAX_JSON_DEPTH:
+        return 0
     level = deepest = 0
     quoted = False
     for token in _TOKEN.finditer(text):

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from newbie_ui.errors import PictureError
-from newbie_ui.gallery.index import Index, Row
+from newbie_ui.gallery.index import Entry, Index, Row, Texts
 from newbie_ui.gallery.info import PictureInfo
 from newbie_ui.gallery.layout import EXTENSIONS, PICTURES, TRASH, day_of, is_day, is_id, sensible_time
 from newbie_ui.gallery.metadata import read
@@ -27,11 +29,12 @@ log = logging.getLogger(__name__)
 PORTION = 100  # files read between two writes
 MAX_PROMPT = 20_000
 
+_EXTENSIONS = frozenset(EXTENSIONS.values())
+
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A picture's file."""
 
     id: str
@@ -41,21 +44,23 @@ class Found:
 
 
 def files(folder: Path) -> dict[str, Found]:
-    """Every picture file by its place. Two files of one name count once: the first, and pictures before trash."""
+    """Every picture file by its place. Of two files with one name one is shown: pictures before trash, oldest day."""
     found: dict[str, Found] = {}
     names: set[str] = set()
     for top in (PICTURES, TRASH):
         for day in _days(folder / top):
-            for entry in sorted(os.scandir(folder / top / day), key=lambda entry: entry.name):
-                stem, extension = os.path.splitext(entry.name)
-                if extension not in EXTENSIONS.values() or not is_id(stem) or not entry.is_file(follow_symlinks=False):
+            for entry in os.scandir(folder / top / day):
+                stem, dot, extension = entry.name.rpartition(".")
+                if dot + extension not in _EXTENSIONS or not is_id(stem):
+                    continue
+                info = entry.stat(follow_symlinks=False)
+                if not stat.S_ISREG(info.st_mode):
                     continue
                 place = f"{top}/{day}/{entry.name}"
                 if stem in names:
                     log.warning("gallery: %s has the name of another picture and is not shown", place)
                     continue
                 names.add(stem)
-                info = entry.stat(follow_symlinks=False)
                 found[place] = Found(stem, place, info.st_size, info.st_mtime_ns)
     return found
 
@@ -91,6 +96,7 @@ def difference(folder: Path, index: Index) -> Difference:
         elif row["place"] != place:
             moved.append(found)
     gone = [place for place in known if place not in there]
+    new.sort(key=lambda found: found.place, reverse=True)  # the newest are looked at first
     return Difference(tuple(new), tuple(gone), tuple(moved))
 
 
@@ -116,14 +122,14 @@ def learn(
     return done
 
 
-def _entries(folder: Path, portion: list[Found]) -> Iterator[tuple[Row, tuple[str, ...]]]:
-    read_portion = []
+def _entries(folder: Path, portion: list[Found]) -> list[Entry]:
+    entries = []
     for found in portion:
         try:
-            read_portion.append(row_of(found, read(folder / found.place)))
+            entries.append(row_of(found, read(folder / found.place)))
         except PictureError as error:
             log.warning("gallery: %s", error)
-    return iter(read_portion)
+    return entries
 
 
 def trashed_at(found: Found) -> float | None:
@@ -132,8 +138,8 @@ def trashed_at(found: Found) -> float | None:
     return datetime.strptime(day, "%Y-%m-%d").timestamp() if top == TRASH else None
 
 
-def row_of(found: Found, info: PictureInfo, sha256: str | None = None) -> tuple[Row, tuple[str, ...]]:
-    """The row of a picture and the names of its characters."""
+def row_of(found: Found, info: PictureInfo, sha256: str | None = None) -> Entry:
+    """What the index holds of a picture."""
     record = info.record
     resolved = record.resolved if record else None
     created_at = sensible_time(record.created_at if record and record.created_at else found.modified_ns / 1e9)
@@ -156,7 +162,6 @@ def row_of(found: Found, info: PictureInfo, sha256: str | None = None) -> tuple[
         height=height,
         program=_text(info.program, 40),
         title=_text(words.title, 80),
-        prompt=_text(info.prompt, MAX_PROMPT),
         seed="" if info.seed is None else str(info.seed),
         steps=info.steps if info.steps is not None and abs(info.steps) < 2**31 else None,
         cfg=info.cfg,
@@ -167,10 +172,9 @@ def row_of(found: Found, info: PictureInfo, sha256: str | None = None) -> tuple[
         seconds=seconds,
         gigabytes=peak,
         problem=_text(" ".join(info.problems) if info.found else "", 400),
-        words=clean_text(words.words),
-        tags=clean_text(words.tags),
     )
-    return row, tuple(_text(name, 80) for name in words.characters)
+    texts = Texts(_text(info.prompt, MAX_PROMPT), clean_text(words.words), clean_text(words.tags))
+    return row, texts, tuple(_text(name, 80) for name in words.characters)
 
 
 def _text(text: str | None, limit: int) -> str:

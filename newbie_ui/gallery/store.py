@@ -34,6 +34,7 @@ from newbie_ui.gallery.layout import (
     MARKS,
     PICTURES,
     TRASH,
+    day_of,
     is_day,
     is_id,
     new_id,
@@ -83,6 +84,7 @@ class Gallery:
         self._background = _Background()
         self._files = threading.Lock()  # one mover of files at a time
         self._mending = False
+        self._facets: tuple[tuple[object, ...], Facets] | None = None
         self.catch_up(wait=wait)
 
     # ---- adding ------------------------------------------------------------------------------------------------
@@ -141,9 +143,8 @@ class Gallery:
 
     def card(self, id: str) -> Card | None:
         """One picture as lists show it, also from the trash; None when there is none of this id."""
-        sql = query._SELECT + query._FROM + "p.id = ?"
-        row = self._ask(lambda c: c.execute(sql, (id,)).fetchone()) if is_id(id) else None
-        return card_of(row) if row is not None else None
+        found = self._ask(lambda c: query.rows(c, "p.id = ?", id)) if is_id(id) else []
+        return card_of(found[0]) if found else None
 
     def path(self, id: str) -> Path:
         """The picture's file. Raises PictureError when there is no such picture."""
@@ -182,8 +183,11 @@ class Gallery:
             connection.execute("UPDATE pictures SET sha256 = ? WHERE id = ?", (digest, id))
 
     def facets(self) -> Facets:
-        """Counts for the navigation."""
-        return self._ask(facets_of)
+        """Counts for the navigation; counted anew only when something changed."""
+        now = (*self._index.version(), day_of(time.time()))
+        if self._facets is None or self._facets[0] != now:
+            self._facets = (now, self._ask(facets_of))
+        return self._facets[1]
 
     # ---- marks -------------------------------------------------------------------------------------------------
 

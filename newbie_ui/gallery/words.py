@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from newbie_ui.gallery.foreign.characters import decode_entities
 from newbie_ui.gallery.info import PictureInfo
@@ -17,6 +18,7 @@ from newbie_ui.prompt.document import PROSE_FIELDS, Prompt
 from newbie_ui.prompt.xml import parse
 
 MAX_TAGS = 400
+MAX_TAG = 120  # longer ones are sentences
 MAX_NAMES = 20
 TITLE_CHARS = 80
 
@@ -38,6 +40,8 @@ class Found:
 
 def normal(text: str) -> str:
     """Text as the index holds it: words with one space between them."""
+    if text.isascii():
+        return _NOT_WORD.sub(" ", text.lower()).strip()
     folded = unicodedata.normalize("NFKC", text).casefold()
     plain = "".join(_without_accent(sign) if sign > "\x7f" else sign for sign in folded)
     return _NOT_WORD.sub(" ", _SIGN.sub(r" \1 ", plain)).strip()
@@ -48,8 +52,11 @@ def _without_accent(sign: str) -> str:
     return base[0] if base[0] < "\x7f" and all(unicodedata.combining(mark) for mark in base[1:]) else sign
 
 
+@lru_cache(maxsize=8192)
 def tag_word(tag: str) -> str:
     """A tag as one word: `(Blue Hair:1.2)` and `blue_hair` are both `blue_hair`."""
+    if len(tag) > MAX_TAG:
+        return ""
     return _NOT_WORD.sub("_", unicodedata.normalize("NFKC", _WEIGHT.sub("", tag.strip())).casefold()).strip("_")
 
 

@@ -134,16 +134,16 @@ def test_python_copies_hold_the_prompt_as_nothing_but_a_literal(prompt):
 
 def test_python_copies_use_arguments_and_names_that_exist():
     def signature(path: str, name: str) -> set[str]:
+        """Arguments of a function, or methods of a class, as the source has them: nothing heavy is imported."""
         tree = ast.parse((ROOT / "newbie_ui" / "model" / path).read_text(encoding="utf-8"))
         found = next(n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and n.name == name)
-        return (
-            {a.arg for a in found.args.args}
-            if isinstance(found, ast.FunctionDef)
-            else {n.name for n in found.body if isinstance(n, ast.FunctionDef)}
-        )
+        if isinstance(found, ast.ClassDef):
+            return {n.name for n in found.body if isinstance(n, ast.FunctionDef)}
+        return {a.arg for a in (*found.args.args, *found.args.kwonlyargs)}
 
     code = as_python(request(), "model")
-    assert {keyword.arg for keyword in call_of(code).keywords} <= signature("pipeline.py", "__call__")
+    known = signature("pipeline.py", "__call__") | signature("pipeline.py", "denoise")  # it hands the rest on
+    assert {keyword.arg for keyword in call_of(code).keywords} <= known
     assert {"sampler", "schedule", "steps", "shift"} <= signature("schedule.py", "make_schedule")
     assert "use" in signature("lora.py", "LoraSet")
     assert "names" in signature("lora_files.py", "LoraShelf")
