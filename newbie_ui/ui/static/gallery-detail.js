@@ -33,7 +33,7 @@
   function block(part) {
     const dot = part.slot ? h("span.dot.k" + part.slot, {}, part.slot) : h("span.dot.sm.kg");
     return h("section.nb-g-block", {},
-      h("h3", {}, dot, part.name || t("general"), part.note ? h("span.mut", {}, part.note) : null),
+      h("h2", {}, dot, part.name || t("general"), part.note ? h("span.mut", {}, part.note) : null),
       h("p", {}, part.text));
   }
 
