@@ -57,6 +57,7 @@ PAGE_POLICY = (
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors {ancestors}"
 )
 FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors {ancestors}"
+FOREVER = "public, max-age=31536000, immutable"
 SPACE_FRAMES = "'self' https://huggingface.co https://*.hf.space"
 
 
@@ -149,7 +150,7 @@ class Guard:
 
         async def send_with_headers(message: dict) -> None:
             if message["type"] == "http.response.start":
-                self.add_headers(MutableHeaders(scope=message), scope["path"])
+                self.add_headers(MutableHeaders(scope=message), scope["path"], message["status"])
             await send(message)
 
         await (refusal or self.app)(scope, receive, send_with_headers)
@@ -178,7 +179,9 @@ class Guard:
             return True
         return bool((READ_ROUTES if method in READ_METHODS else WRITE_ROUTES).match(path))
 
-    def add_headers(self, headers: MutableHeaders, path: str) -> None:
+    def add_headers(self, headers: MutableHeaders, path: str, status: int) -> None:
+        if path.startswith("/assets/") and status == 200:
+            headers["cache-control"] = FOREVER  # their names carry a hash of their content
         for name, value in HEADERS.items():
             headers[name] = value
         policy = FILE_POLICY if path.startswith(("/gradio_api/file", "/pictures/", "/thumbs/")) else PAGE_POLICY

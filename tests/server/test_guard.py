@@ -224,3 +224,8 @@ def test_pages_behind_one_trusted_proxy_see_the_visitors_address():
     assert client_for(ServerOptions(hosted=True)).get("/config", headers=forwarded).json() == {"client": "1.2.3.4"}
     direct = client_for(ServerOptions(host="0.0.0.0")).get("/config", headers=forwarded).json()
     assert direct == {"client": "testclient"}
+
+
+def test_the_pages_own_scripts_are_loaded_once_and_kept(client):
+    assert "immutable" in client.get("/assets/index-abc.js").headers["cache-control"]
+    assert "cache-control" not in client.get("/").headers
