@@ -17,6 +17,7 @@ from pathlib import Path
 
 from newbie_ui.engine.build import make_engine
 from newbie_ui.errors import CheckpointError, SettingsError, UserError
+from newbie_ui.presets import check_name, load_presets
 from newbie_ui.server.options import ServerOptions
 from newbie_ui.settings import Settings, parse
 
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = parse(sys.argv[1:] if argv is None else argv)
         logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         logging.getLogger("httpx").setLevel(logging.WARNING)
+        check_name(load_presets(settings.presets_dir), settings.preset)
         check_model(settings)
         check_tools(settings)
         return run(settings)

@@ -139,8 +139,18 @@ def choose(presets: Sequence[Preset], name: str, kind: str, total_gb: float, sma
                 return row.preset
             best = next(other.preset.name for other in ranked if other.recommended)
             raise PresetError(f"Preset {name!r} {row.reason}. Use {best!r} or auto.")
+    raise _unknown(presets, name)
+
+
+def check_name(presets: Sequence[Preset], name: str) -> None:
+    """Raises PresetError unless a preset has this name; "auto" is always fine."""
+    if name != AUTO and name not in {preset.name for preset in presets}:
+        raise _unknown(presets, name)
+
+
+def _unknown(presets: Sequence[Preset], name: str) -> PresetError:
     known = ", ".join(sorted(preset.name for preset in presets))
-    raise PresetError(f"Preset {name[:64]!r} is unknown. Use auto or one of: {known}.")
+    return PresetError(f"Preset {name[:64]!r} is unknown. Use auto or one of: {known}.")
 
 
 def resolve_8bit(quantize: str, capability: tuple[int, int] | None) -> str:

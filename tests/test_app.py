@@ -26,6 +26,8 @@ def started(*arguments: str, capsys) -> tuple[int, str]:
         (("--port", "70000"), "--port is '70000'. Use a whole number from 0 to 65535."),
         (("--engine", "magic"), "--engine is 'magic'. Use one of: local, fake."),
         (("--no-such-flag",), "Run with --help"),
+        (("--preset", "fastest"), "Preset 'fastest' is unknown. Use auto or one of: balanced, cpu,"),
+        (("--presets-dir", "/nowhere"), "There is no preset in '/nowhere'."),
         (("--model", "./nowhere"), "Model './nowhere' does not exist."),
         (("--transformer", "/nowhere/dit.safetensors"), "Model file '/nowhere/dit.safetensors' does not exist."),
         (("--host", "no such host"), "Host 'no such host' is not known here."),
