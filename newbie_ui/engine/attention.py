@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 
@@ -17,6 +16,7 @@ import torch
 from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 
 from newbie_ui.engine.measure import synchronize
+from newbie_ui.model.attention import PADDING_CHANNELS
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +41,17 @@ def candidates(device: torch.device) -> tuple[str, ...]:
     return tuple(n for n in CARD_CANDIDATES if n not in PACKAGES or find_spec(PACKAGES[n]) is not None)
 
 
-def fastest(device: torch.device, dtype: torch.dtype, heads: int, head_dim: int, tokens: int, batch: int = 2) -> str:
-    """The fastest kernel for (batch, tokens, heads, head_dim), measured once and remembered."""
+def fastest(
+    device: torch.device, dtype: torch.dtype, heads: int, head_dim: int, tokens: int, *, padded: bool = False
+) -> str:
+    """The fastest kernel for a guided picture, (2, tokens, heads, head_dim), measured once and remembered.
+
+    `padded`: captions have padding, which costs kernels other than cuDNN's some width (`NewbieAttnProcessor`).
+    """
     names = candidates(device)
     if len(names) == 1 or dtype not in (torch.bfloat16, torch.float16):
         return "native"
-    return _measured(device, dtype, heads, head_dim, -(-tokens // BUCKET) * BUCKET, batch, names)
+    return _measured(device, dtype, heads, head_dim, -(-tokens // BUCKET) * BUCKET, padded, names)
 
 
 @lru_cache(maxsize=64)
@@ -56,12 +61,12 @@ def _measured(
     heads: int,
     head_dim: int,
     tokens: int,
-    batch: int,
-    names: Sequence[str],
+    padded: bool,
+    names: tuple[str, ...],
 ) -> str:
     seconds = {}
     for name in names:
-        took = time_backend(name, device, dtype, heads, head_dim, tokens, batch)
+        took = time_backend(name, device, dtype, heads, head_dim, tokens, padded=padded)
         if took is not None:
             seconds[name] = took
     log.info("attention at %d tokens: %s", tokens, {n: f"{s * 1000:.3f} ms" for n, s in seconds.items()})
@@ -77,9 +82,12 @@ def time_backend(
     tokens: int,
     batch: int = 2,
     rounds: int = 5,
+    padded: bool = False,
 ) -> float | None:
     """Median seconds of one attention with this kernel, or None if it refuses these shapes."""
-    q, k, v = (torch.randn(batch, tokens, heads, head_dim, device=device, dtype=dtype) for _ in range(3))
+    wide = head_dim + PADDING_CHANNELS if padded else head_dim
+    widths = (wide, wide, head_dim if name == "cudnn" else wide)
+    q, k, v = (torch.randn(batch, tokens, heads, width, device=device, dtype=dtype) for width in widths)
     times = []
     for _ in range(rounds + 2):
         synchronize(device)
@@ -88,7 +96,7 @@ def time_backend(
             dispatch_attention_fn(q, k, v, backend=BACKENDS[name])
             synchronize(device)
         except (RuntimeError, ValueError, TypeError, ImportError, AttributeError) as error:
-            log.info("attention kernel %s is not usable here: %s", name, str(error).splitlines()[0][:120])
+            log.info("attention kernel %s is not usable here: %s", name, str(error)[:120])
             return None
         times.append(time.perf_counter() - started)
     return statistics.median(times[2:])

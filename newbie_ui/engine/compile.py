@@ -7,19 +7,33 @@ have been compiled in this process, for the stats and the "compiling" message.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, MutableMapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
+log = logging.getLogger(__name__)
+
 SHAPES = 64  # graphs of one block that may be kept; torch's own limit of 8 falls back to eager without a word
 
 
-def use_disk_cache(folder: Path) -> None:
-    """Keep compiled code in this folder, unless the environment names another. Before the first compilation only."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+def use_disk_cache(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Keep compiled code in the user's cache folder, which outlives restarts, unless the environment names another.
+
+    Torch's own choice is a temporary folder. Before the first compilation only.
+    """
+    if "TORCHINDUCTOR_CACHE_DIR" in environ:
+        return
+    folder = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "newbie_ui" / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        log.info("%s cannot be made; compiled code is kept where torch likes", folder)
+        return
+    environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 def compile_blocks(

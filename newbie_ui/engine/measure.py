@@ -16,6 +16,7 @@ import psutil
 import torch
 
 from newbie_ui.engine.base import DeviceInfo
+from newbie_ui.errors import SettingsError
 from newbie_ui.request import Memory
 
 GB = 1e9
@@ -23,7 +24,12 @@ SAMPLE_EVERY_S = 0.02
 
 
 def find_device(wanted: str = "auto") -> torch.device:
-    """The device for "auto", "cuda" or "cpu"."""
+    """The device for "auto", "cuda" or "cpu". Raises SettingsError when there is no card to use."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            "--device is 'cuda', but there is no card that torch can use. Use auto or cpu, or install the driver "
+            "and a torch made for it."
+        )
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device("cuda", torch.cuda.current_device()) if wanted == "cuda" else torch.device(wanted)

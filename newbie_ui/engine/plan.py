@@ -59,7 +59,7 @@ def step_down(plan: Plan, stage: str, card: bool) -> Plan | None:
     In order: tiled decoding, encoders parked, models taking turns, half the batch, blocks streamed.
     """
     if stage == "decode" and plan.tiling != "on":
-        return _noted(plan, "decoded in tiles", tiling="on")
+        return _noted(plan, "decoded in tiles", tiling="on", compile_vae=False)  # tiles come in several shapes
     if card and plan.offload == "off":
         return _noted(plan, "text encoders parked in the machine's memory", offload="encoders")
     if card and plan.offload == "encoders" and stage == "encode":

@@ -89,9 +89,10 @@ class Rig:
     def tune_attention(self, tokens: int) -> None:
         """With "auto": measure the kernels for this length and take the fastest."""
         if self.plan.attention == "auto":
-            config, transformer = self.pipe.transformer.config, self.pipe.transformer
-            head_dim = config.dim // config.n_heads
-            self.use_attention(attention.fastest(self.device, transformer.dtype, config.n_heads, head_dim, tokens))
+            config, dtype = self.pipe.transformer.config, self.pipe.transformer.dtype
+            shape = (config.n_heads, config.dim // config.n_heads, tokens)
+            padded = self.pipe.caption_buckets is not None
+            self.use_attention(attention.fastest(self.device, dtype, *shape, padded=padded))
 
     def tile(self, pixels: int) -> bool:
         """Switch tiled decoding for a picture of this many pixels; returns whether it is on."""
@@ -149,6 +150,8 @@ class Rig:
             return
         compile.undo(self.pipe.transformer)
         compile.undo(self.pipe.vae)
+        if plan.compile != "off" or plan.compile_vae:
+            compile.use_disk_cache()
         if plan.compile == "block":
             compile.compile_blocks(self.pipe.transformer, plan.compile_mode, fullgraph=plan.step_cache == 0)
         if plan.compile_vae:
@@ -169,7 +172,7 @@ class Rig:
         told = os.environ.get("OMP_NUM_THREADS", "")
         torch.set_num_threads(plan.threads or (int(told) if told.isdigit() and int(told) else len_cores()))
         if self.device.type == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = plan.tf32
+            torch.set_float32_matmul_precision("high" if plan.tf32 else "highest")
 
     def _free_bytes(self) -> float:
         if self.device.type == "cuda":

@@ -72,6 +72,7 @@ def test_a_rig_turns_compiling_on_and_off_with_the_plan(monkeypatch):
     monkeypatch.setattr(
         compile, "compile_blocks", lambda t, mode, fullgraph: t.compile_repeated_blocks(backend="eager")
     )
+    monkeypatch.setattr(compile, "use_disk_cache", lambda: None)
     rig = Rig(lambda dtype, progress: tiny.pipeline(), torch.device("cpu"), lambda message, fraction: None)
     states = []
     for plan in (Plan("a", threads=1), Plan("b", threads=1, compile="block"), Plan("c", threads=1)):

@@ -12,13 +12,14 @@ from torch import nn
 from newbie_ui.engine import attention
 from newbie_ui.engine.base import DeviceInfo, ModelInfo
 from newbie_ui.engine.choices import preset_choices
-from newbie_ui.engine.compile import CompileState
+from newbie_ui.engine.compile import CompileState, use_disk_cache
 from newbie_ui.engine.embeddings import EmbeddingCache, Encoding
 from newbie_ui.engine.history import FILE_NAME, KEEP, History, Measurement
 from newbie_ui.engine.measure import PeakMemory, Stopwatch, describe_device, find_device
 from newbie_ui.engine.placement import Parked, Placement, Streamed
 from newbie_ui.engine.plan import Plan, make_plan, step_down
 from newbie_ui.engine.quantize import KINDS, quantize, quantize_transformer
+from newbie_ui.errors import SettingsError
 from newbie_ui.presets import Preset
 from newbie_ui.request import GenerateRequest
 
@@ -308,6 +309,20 @@ def test_a_stage_is_timed_even_when_it_fails():
     assert watch.seconds["decode"] >= 0
 
 
+def test_a_card_that_is_not_there_is_explained():
+    with pytest.raises(SettingsError, match=r"no card that torch can use\. Use auto or cpu"):
+        find_device("cuda")
+
+
+def test_compiled_code_is_kept_in_the_users_cache(tmp_path):
+    environ = {"XDG_CACHE_HOME": str(tmp_path)}
+    use_disk_cache(environ)
+    assert environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "newbie_ui" / "compiled")
+    chosen = {"TORCHINDUCTOR_CACHE_DIR": "/mine"}
+    use_disk_cache(chosen)
+    assert chosen == {"TORCHINDUCTOR_CACHE_DIR": "/mine"}
+
+
 def test_the_processor_is_described_with_its_cores():
     info = describe_device(find_device("cpu"))
     assert (info.kind, info.capability) == ("cpu", None)
@@ -320,5 +335,6 @@ def test_the_processor_is_described_with_its_cores():
 def test_a_kernel_that_is_not_installed_is_passed_over():
     shape = {"device": CPU, "dtype": torch.float32, "heads": 2, "head_dim": 8, "tokens": 16}
     assert attention.time_backend("native", **shape) > 0
+    assert attention.time_backend("native", **shape, padded=True) > 0
     assert attention.time_backend("flash_attn", **shape) is None
     assert attention.fastest(**shape) == "native"

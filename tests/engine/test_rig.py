@@ -1,0 +1,90 @@
+"""A rig under every plan makes the same picture, through all three stages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from newbie_ui.engine.base import ModelInfo
+from newbie_ui.engine.embeddings import EmbeddingCache
+from newbie_ui.engine.plan import Plan
+from newbie_ui.engine.resolve import resolve
+from newbie_ui.engine.rig import Rig, decode_bytes
+from newbie_ui.engine.stages import Stages
+from newbie_ui.model.fit import CAPTION_BUCKETS
+from newbie_ui.request import GenerateRequest
+from tests import tiny
+
+CPU = torch.device("cpu")
+INFO = ModelInfo("Tiny", "", "", True, "h", ((64, 64),), {"width": 64, "height": 64, "steps": 2, "guidance_scale": 4.0})
+PLAN = Plan("p", threads=1)
+
+
+def make_rig(plan=PLAN):
+    rig = Rig(lambda dtype, progress: tiny.pipeline().to(dtype), CPU, lambda message, fraction: None)
+    rig.use(plan)
+    return rig
+
+
+def picture(rig, **changes):
+    """Pixels of one picture, encoded anew."""
+    row = resolve(GenerateRequest(**{"prompt": tiny.PROMPT, "seed": 3, **changes}), INFO, "p")[0]
+    stages = Stages(rig, EmbeddingCache())
+    for step in stages.denoise([row], stages.encode([row])):
+        latents = step.latents
+    return np.asarray(stages.decode(latents, row)[0], dtype=float)
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return picture(make_rig())
+
+
+@pytest.mark.parametrize("offload", ["encoders", "model", "group"])
+def test_every_placement_makes_the_same_picture_again_and_again(exact, offload):
+    rig = make_rig(replace(PLAN, offload=offload))
+    assert np.array_equal(picture(rig), exact)
+    assert np.array_equal(picture(rig), exact)
+
+
+def test_placements_can_be_changed_between_pictures(exact):
+    rig = make_rig()
+    for offload in ("group", "model", "off"):
+        rig.use(replace(PLAN, offload=offload))
+        assert np.array_equal(picture(rig), exact)
+
+
+def test_padding_captions_to_a_bucket_does_not_change_the_picture(exact):
+    rig = make_rig()
+    rig.pipe.caption_buckets = CAPTION_BUCKETS
+    assert np.abs(picture(rig) - exact).max() <= 1
+
+
+@pytest.mark.parametrize("offload", ["off", "group"])
+def test_8_bit_stays_close_and_can_be_placed_anywhere(exact, offload):
+    rig = make_rig(replace(PLAN, quantize="int8", quantize_text="int8", offload=offload))
+    assert 0 < np.abs(picture(rig) - exact).mean() < 4
+
+
+def test_large_pictures_are_tiled_when_memory_is_short(monkeypatch):
+    rig = make_rig()
+    monkeypatch.setattr(rig, "_free_bytes", lambda: 10e6)
+    needed = decode_bytes(64 * 64, rig.pipe.vae)
+    assert needed < 10e6 < decode_bytes(2048 * 2048, rig.pipe.vae)
+    assert [rig.tile(64 * 64), rig.tile(2048 * 2048), rig.tile(64 * 64)] == [False, True, False]
+    assert not rig.pipe.vae.use_tiling
+
+
+def test_a_plan_that_failed_half_way_is_applied_from_the_start_the_next_time(monkeypatch):
+    loads = []
+    rig = Rig(lambda dtype, progress: loads.append(1) or tiny.pipeline(), CPU, lambda *_: None)
+    rig.use(PLAN)
+    monkeypatch.setattr(rig, "_cache_steps", lambda *_: (_ for _ in ()).throw(RuntimeError("x")))
+    with pytest.raises(RuntimeError):
+        rig.use(replace(PLAN, tiling="on"))
+    monkeypatch.undo()
+    rig.use(PLAN)
+    assert len(loads) == 2
