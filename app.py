@@ -10,10 +10,12 @@ import importlib.util
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from newbie_ui.engine.build import make_engine
 from newbie_ui.errors import CheckpointError, SettingsError, UserError
@@ -70,18 +72,35 @@ def run(settings: Settings) -> int:
         shutil.rmtree(temp_dir, ignore_errors=True)
 
 
-def serve_page(settings: Settings, options: ServerOptions, taken) -> int:
+def serve_page(settings: Settings, options: ServerOptions, taken: socket.socket) -> int:
     """Build page and server around the engine and serve; the engine opens meanwhile."""
     from newbie_ui.gallery.store import Gallery
     from newbie_ui.server.app import build
     from newbie_ui.server.run import serve
 
-    gallery = Gallery(Path(settings.output_dir))
-    engine = make_engine(settings, gallery.add)
-    engine.open()
-    site = build(engine, gallery, settings, options)
-    with site.janitor:
-        return serve(site.app, taken, options, site.drain, lambda url: announce(url, settings, site))
+    source = described_source(settings)
+    with Gallery(Path(settings.output_dir)) as gallery:
+        engine = make_engine(settings, gallery.add, **source)
+        engine.open()
+        site = build(engine, gallery, settings, options)
+        with site.janitor:
+            return serve(site.app, taken, options, site.drain, lambda url: announce(url, settings, site))
+
+
+def described_source(settings: Settings) -> dict[str, Any]:
+    """The model's files, looked at without reading weights, so that an incomplete one is said before the page opens.
+
+    A hub id is left to the engine: it may have to be downloaded. Raises CheckpointError.
+    """
+    parts = (settings.transformer, settings.text_encoder, settings.clip, settings.vae)
+    here = any(parts) or settings.model == "demo" or Path(settings.model).expanduser().exists()
+    if settings.engine == "fake" or not here:
+        return {}
+    from newbie_ui.engine.source import ModelSource
+
+    source = ModelSource.from_settings(settings)
+    source.describe(lambda message, fraction: None)
+    return {"source": source}
 
 
 def server_options(settings: Settings, port: int, temp_dir: Path) -> ServerOptions:

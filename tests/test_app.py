@@ -48,6 +48,15 @@ def test_a_busy_port_is_said_before_anything_is_loaded(tmp_path, capsys):
     assert f"Port {port} on 127.0.0.1 is in use" in said
 
 
+def test_an_incomplete_model_is_said_before_the_page_opens(tmp_path, capsys):
+    model = tmp_path / "model"
+    (model / "transformer").mkdir(parents=True)
+    code, said = started("--model", str(model), "--port", "0", "--output-dir", str(tmp_path / "out"), capsys=capsys)
+    assert code == 2
+    assert str(model) in said or "transformer" in said
+    assert said.count("\n") == 1
+
+
 def test_tools_over_mcp_need_their_package(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(app.importlib.util, "find_spec", lambda name: None)
     code, said = started("--mcp", "--output-dir", str(tmp_path), capsys=capsys)
