@@ -1,6 +1,6 @@
 """How fast a large gallery is on this machine.
 
-    python -m newbie_ui.gallery.bench [--pictures 20000] [--folder DIR] [--json]
+    python -m newbie_ui.gallery.bench [--pictures 20000] [--folder DIR] [--size 1024] [--json]
 
 Makes tiny pictures with full recipes in a folder of its own, lets the gallery build its index from them, and times
 what the page asks for. Prints a table, or one JSON line. Nothing outside the folder is touched.
@@ -92,17 +92,17 @@ def fill(folder: Path, count: int) -> None:
         write_whole(path, lambda file, result=result: save_png(image, record_of(result), file), durable=False)
 
 
-def timed(work: Callable[[], object], repeats: int = REPEATS) -> list[tuple[float, float]]:
+def timed(work: Callable[[], object], repeats: int = 0) -> list[tuple[float, float]]:
     """Seconds by the clock and of the processor for each run; the second is what a busy machine does not change."""
     times = []
-    for _ in range(repeats):
+    for _ in range(repeats or REPEATS):
         clock, processor = time.perf_counter(), time.process_time()
         work()
         times.append((time.perf_counter() - clock, time.process_time() - processor))
     return times
 
 
-def measure(folder: Path, count: int) -> dict[str, dict[str, float]]:
+def measure(folder: Path, count: int, size: int) -> dict[str, dict[str, float]]:
     """Milliseconds of everything that the page asks for: median and worst by the clock, median of the processor."""
     found: dict[str, list[tuple[float, float]]] = {}
     found["make the index from all files"] = timed(lambda: Gallery(folder, wait=True).close(), 1)
@@ -120,9 +120,9 @@ def measure(folder: Path, count: int) -> dict[str, dict[str, float]]:
         found["everything about one"] = timed(lambda: gallery.get(ids[0]))
         found["mark one as favourite"] = timed(lambda: gallery.set_favourite(ids[:1], True))
         found["delete one and undo it"] = timed(lambda: gallery.undelete(gallery.delete(ids[:1])), 5)
-        pixels = Image.effect_noise((1024, 1024), 60).convert("RGB")
+        pixels = Image.effect_noise((size, size), 60).convert("RGB")
         results = iter([_with_pixels(number, pixels) for number in range(count, count + 5)])
-        found["store a picture of 1024 x 1024"] = timed(lambda: gallery.add(next(results)), 5)
+        found[f"store a picture of {size} x {size}"] = timed(lambda: gallery.add(next(results)), 5)
     return {name: _summary(times) for name, times in found.items()}
 
 
@@ -141,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m newbie_ui.gallery.bench", description="Time a large gallery.")
     parser.add_argument("--pictures", type=int, default=20_000, help="how many (20000)")
     parser.add_argument("--folder", type=Path, help="where to make them; kept afterwards (else a temporary folder)")
+    parser.add_argument("--size", type=int, default=1024, help="side of the one that is stored as a real one (1024)")
     parser.add_argument("--json", action="store_true", help="one JSON line")
     options = parser.parse_args(argv)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="newbie-gallery-"))
@@ -149,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             fill(folder, options.pictures)
         if (folder / INDEX).parent.exists():
             shutil.rmtree((folder / INDEX).parent)
-        found = measure(folder, options.pictures)
+        found = measure(folder, options.pictures, options.size)
         index_mb = sum(path.stat().st_size for path in (folder / INDEX).parent.glob("index*")) / 1e6
     finally:
         if options.folder is None:

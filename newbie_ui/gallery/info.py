@@ -77,6 +77,7 @@ class PictureInfo:
             "prompt": self.prompt,
             "negative": self.negative,
             "seed": None if self.seed is None else str(self.seed),
+            "seed_text": "" if self.seed is None else str(self.seed),
             "steps": self.steps,
             "sampler": self.sampler,
             "scheduler": self.scheduler,

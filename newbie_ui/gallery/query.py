@@ -33,6 +33,7 @@ ORDERS = {
 }
 
 
+_IN_PROMPTS = "p.number IN (SELECT number FROM texts WHERE prompt LIKE ? ESCAPE '!')"
 _IN_TEXTS = "p.number IN (SELECT number FROM texts WHERE ' ' || {} || ' ' LIKE ? ESCAPE '!')"
 
 
@@ -73,8 +74,8 @@ class Where:
 
     def _words(self, text: str) -> tuple[str, list[object]]:
         plain = normal(text)
-        if not plain:
-            return "1", []
+        if not plain:  # only signs, like >_<: looked for as they are
+            return _IN_PROMPTS, [f"%{_escaped(text)}%"]
         if self.fts:
             return "p.number IN (SELECT rowid FROM search WHERE search MATCH ?)", [f'words : "{plain}" *']
         return _IN_TEXTS.format("words"), [f"% {_escaped(plain)}%"]

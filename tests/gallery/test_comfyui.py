@@ -258,12 +258,12 @@ def test_newbie_builders_are_rebuilt_from_their_fields():
 
 def test_fragments_in_slots_and_the_all_in_one_node_are_rebuilt_too():
     more = {
-        "20": node("Character Node", name="aoi", gender="1girl", appearance="blue_hair"),
+        "20": node("Character Node", name="aoi (x)", gender="1girl", appearance="blue_hair"),
         "21": node("General Tag Builder", count="1girl"),
         "22": node("XML Assembler (slots)", slot_2=["20", 0], slot_11=["21", 0]),
     }
     found = characters_in(read(**more, **changed("2", text=["22", 0])).prompt)
-    assert [c.text for c in found] == ["aoi, 1girl, blue_hair"]
+    assert [c.text for c in found] == ["aoi (x), 1girl, blue_hair"]
     simple = node(
         "NewBieTextToXMLPrompt", caption="c", char1_name="x", char1_gender="1boy", count="1boy", style_prefix=""
     )

@@ -54,7 +54,7 @@ def test_a_file_that_ends_early_gives_the_texts_before_the_end(tmp_path):
 
 @pytest.mark.parametrize("kind", ["zTXt", "iTXt"])
 def test_a_packed_text_that_unpacks_without_end_is_left_out(tmp_path, kind):
-    bomb = zlib.compress(b"0" * 50_000_000)
+    bomb = zlib.compress(b"0" * 5_000_000)
     head = b"bomb\0\0" if kind == "zTXt" else b"bomb\0\1\0\0\0"
     found = read_container(png(tmp_path / "a.png", chunk(kind.encode(), head + bomb)))
     assert found.texts == {}

@@ -75,7 +75,7 @@ def _quick_character(inputs: Inputs) -> str:
 
 def _named_character(inputs: Inputs) -> str:
     """`Character Node`: the block is named after the character."""
-    name = inputs.get("name", "").strip() or "character"
+    name = re.sub(r"\W+", "_", inputs.get("name", "")).strip("_") or "character"
     lines = [_element(field, inputs[field]) for field in FULL_CHARACTER if inputs.get(field, "").strip()]
     return _block(name, lines)
 
