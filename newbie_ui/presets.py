@@ -58,6 +58,7 @@ class Preset:
     attention: str = _key("auto", "attention kernel; auto measures once and remembers", choices=ATTENTIONS)
     compile: str = _key("off", "compile one transformer block and share it among all", choices=COMPILES)
     compile_mode: str = _key("default", "how hard the compiler tries", choices=COMPILE_MODES)
+    warm: int = _key(0, "shapes compiled while idle after loading, the model's first size first", minimum=0, maximum=64)
     compile_vae: bool = _key(False, "compile the VAE decoder too")
     quantize: str = _key(
         "off",

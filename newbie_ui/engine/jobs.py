@@ -181,12 +181,12 @@ class JobBoard:
 
     # ---- for the worker ---------------------------------------------------------------------------------------
 
-    def take(self) -> Job | None:
-        """Wait for the next job and start it; None once the board is closed."""
+    def take(self, wait: bool = True) -> Job | None:
+        """Start the next job, waiting for one if need be; None once the board is closed, or when not to wait."""
         with self._lock:
-            while not self._waiting and not self._closed:
+            while wait and not self._waiting and not self._closed:
                 self._arrived.wait()
-            if self._closed:
+            if self._closed or not self._waiting:
                 return None
             job = self._running = self._waiting.pop(0)
             job.state = "running"
@@ -251,6 +251,10 @@ class JobBoard:
     @property
     def running(self) -> Job | None:
         return self._running
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     def close(self) -> None:
         """Let `take` return None from now on. Waiting jobs are left to `end_waiting`."""

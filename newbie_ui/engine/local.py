@@ -34,7 +34,7 @@ from newbie_ui.engine.queued import DeviceLost, QueuedEngine, new_picture_id
 from newbie_ui.engine.resolve import FULL_SIZE_DEFAULTS, resolve, wildcard_problems
 from newbie_ui.engine.rig import Rig
 from newbie_ui.engine.source import ModelSource, lora_folders
-from newbie_ui.engine.stages import EncodedRow, Stages, check_size, schedule_of
+from newbie_ui.engine.stages import EncodedRow, Shape, Stages, check_size, schedule_of
 from newbie_ui.errors import EngineError, OutOfMemory, UserError
 from newbie_ui.model.lora_files import LoraShelf
 from newbie_ui.model.text import count_tokens
@@ -54,6 +54,8 @@ from newbie_ui.request import (
 from newbie_ui.settings import Settings
 
 log = logging.getLogger(__name__)
+
+WARM_BUCKETS = (512, 256, 768)  # two characters usually take 256 to 512 tokens, the official example 546
 
 
 @dataclass
@@ -106,6 +108,7 @@ class LocalEngine(QueuedEngine):
         self._rig: Rig | None = None
         self._stages: Stages | None = None
         self._decode_s: float | None = None
+        self._to_warm: list[Shape] = []
         self._freed = False
 
     # ---- the rest of the protocol ------------------------------------------------------------------------------
@@ -143,6 +146,7 @@ class LocalEngine(QueuedEngine):
         self._rig = Rig(self._source.load, device, self._loading, self._shelf)
         self._stages = Stages(self._rig, self._cache)
         self._use(make_plan(self._preset(self._settings.preset), self.device, self.model.demo))
+        self._to_warm = shapes_to_warm(self._rig.plan, self.model.sizes)
 
     def _unload(self) -> None:
         self._cache.clear()
@@ -184,6 +188,23 @@ class LocalEngine(QueuedEngine):
         facts = {"embedding_cache": f"{self._cache.hits} hits, {self._cache.misses} misses"}
         plan = self._rig.plan if self._rig is not None else None
         return facts if plan is None else {**facts, "preset": plan.preset, "attention": self._rig.attention}
+
+    def _has_idle_work(self) -> bool:
+        self._to_warm = [shape for shape in self._to_warm if self._rig.compiled.is_cold(shape)]
+        return bool(self._to_warm)
+
+    def _idle_work(self) -> None:
+        shape = self._to_warm.pop(0)
+        self._message = f"Compiling for {shape.width}×{shape.height} and prompts up to {shape.bucket} tokens"
+        self._rig.compiled.begin(shape)
+        started = time.perf_counter()
+        self._stages.warm(shape)
+        self._rig.compiled.done(shape)
+        log.info("%s took %.1f s", self._message, time.perf_counter() - started)
+
+    def _drop_idle_work(self) -> None:
+        self._to_warm.clear()
+        self._rig.free()
 
     def _make(self, job: Job) -> Iterator[Event]:
         queue_s = time.perf_counter() - job.submitted
@@ -387,3 +408,11 @@ def _timings(batch: _Batch, shared_s: float, decode_s: float) -> Timings:
         total_s=batch.queue_s + shared_s / together + decode_s,
         steps=batch.rows[0].steps,
     )
+
+
+def shapes_to_warm(plan: Plan, sizes: Sequence[tuple[int, int]]) -> list[Shape]:
+    """The shapes that a plan wants compiled, most wanted first: usual prompt lengths of the model's first sizes."""
+    if plan.compile == "off":
+        return []
+    shapes = [Shape(w, h, plan.batch, bucket, guided=True) for w, h in sizes for bucket in WARM_BUCKETS]
+    return shapes[: plan.warm]

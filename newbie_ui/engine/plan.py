@@ -22,6 +22,7 @@ class Plan:
     attention: str = "native"  # or "auto": measured on the first picture's shapes
     compile: str = "off"
     compile_mode: str = "default"
+    warm: int = 0
     compile_vae: bool = False
     quantize: str = "off"  # "off" | "fp8" | "int8"
     quantize_text: str = "off"

@@ -105,6 +105,16 @@ class QueuedEngine(ABC):
     def _make(self, job: Job) -> Iterator[Event]:
         """Make a job's pictures. Looks at `job.take_skip()` and `job.finish_asked`; cancel closes the iterator."""
 
+    def _has_idle_work(self) -> bool:
+        """Whether there is something to get ready while no job waits, such as compiling."""
+        return False
+
+    def _idle_work(self) -> None:  # noqa: B027
+        """Do one piece of it, seconds at most: a job that arrives meanwhile waits for it."""
+
+    def _drop_idle_work(self) -> None:  # noqa: B027
+        """Forget the rest of it."""
+
     @abstractmethod
     def presets(self, request: GenerateRequest | None = None) -> tuple[PresetChoice, ...]: ...
 
@@ -151,7 +161,7 @@ class QueuedEngine(ABC):
         if not self._serving():  # closed or failed between the two lines above: nobody would ever take the job
             self._board.end_waiting(lambda job_id: Cancelled(job_id))
             self._refuse_unless_serving()
-        if self._state is EngineState.OPENING and self._message:
+        if self._message:
             self._board.emit(job, Loading(job.id, message=self._message))
         log.info("job %s queued: %d picture(s)", job.id[:8], request.images)
         return job.id
@@ -223,10 +233,14 @@ class QueuedEngine(ABC):
         ready = self._load_or_fail()
         self._opened.set()
         alive = ready
-        while alive and (job := self._board.take()) is not None:
-            self._become(EngineState.BUSY)
-            alive = self._serve(job)
-            self._become(EngineState.READY)
+        while alive and not self._board.closed:
+            job = self._board.take(wait=not self._has_idle_work())
+            if job is not None:
+                self._become(EngineState.BUSY)
+                alive = self._serve(job)
+                self._become(EngineState.READY)
+            elif not self._board.closed:
+                self._be_useful()
         self._announcer.stop()
         if ready and alive:
             self._let_go()
@@ -250,6 +264,15 @@ class QueuedEngine(ABC):
         self._message = ""
         self._become(EngineState.READY)
         return True
+
+    def _be_useful(self) -> None:
+        try:
+            self._idle_work()
+        except Exception:
+            log.exception("work while idle failed; there will be no more of it")
+            self._drop_idle_work()
+        finally:
+            self._message = ""
 
     def _serve(self, job: Job) -> bool:
         """Run one job to its last event; False when the device is lost."""

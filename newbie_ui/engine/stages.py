@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -34,6 +35,18 @@ class EncodedRow:
     positive: Encoding
     negative: Encoding | None
     cached: bool  # nothing had to be computed
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a compiled graph depends on. `bucket` is the caption length that both halves are padded to."""
+
+    width: int
+    height: int
+    batch: int
+    bucket: int
+    guided: bool
+    loras: int = 0
 
 
 class Stages:
@@ -96,12 +109,31 @@ class Stages:
                 generators=generators,
             )
 
-    def shape(self, rows: Sequence[ResolvedRequest], texts: Sequence[EncodedRow]) -> tuple:
+    def shape(self, rows: Sequence[ResolvedRequest], texts: Sequence[EncodedRow]) -> Shape:
         """What a compiled graph depends on."""
         lengths = [t.conditioning.features.shape[1] for text in texts for t in (text.positive, text.negative) if t]
-        row = rows[0]
-        bucket, guided = bucket_for(max(lengths), CAPTION_BUCKETS), row.guidance_scale != 1
-        return (row.width, row.height, len(rows), bucket, guided, len(row.loras))
+        row, bucket = rows[0], bucket_for(max(lengths), CAPTION_BUCKETS)
+        return Shape(row.width, row.height, len(rows), bucket, row.guidance_scale != 1, len(row.loras))
+
+    def warm(self, shape: Shape) -> None:
+        """One step and one decoding of this shape with made-up numbers, so that its graphs are built."""
+        pipe, config = self._rig.pipe, self._rig.pipe.transformer.config
+        empty = Conditioning(
+            features=torch.zeros(shape.batch, shape.bucket, config.cap_feat_dim),
+            mask=torch.ones(shape.batch, shape.bucket, dtype=torch.bool),
+            pooled=torch.zeros(shape.batch, config.clip_text_dim) if config.clip_text_dim else None,
+        )
+        latents = pipe.prepare_latents(list(range(shape.batch)), shape.height, shape.width)
+        self._rig.tune_attention(shape.width * shape.height // SIZE_MULTIPLE**2 + shape.bucket)
+        with self._rig.placement.stage("denoise"):
+            scale = 2.0 if shape.guided else 1.0
+            steps = pipe.denoise(empty, empty if shape.guided else None, latents, steps=2, guidance_scale=scale)
+            latents = next(steps).latents
+            steps.close()
+        if self._rig.plan.compile_vae:
+            with self._rig.placement.stage("decode"):
+                self._rig.tile(shape.width * shape.height)
+                pipe.decode(latents[:1])
 
     # ---- decode ------------------------------------------------------------------------------------------------
 

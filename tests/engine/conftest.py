@@ -26,6 +26,7 @@ PRESETS = {
     "cpu": 'device = "cpu"\nthreads = 1\nattention = "native"\npreview_s = 0\n',
     "pairs": 'device = "cpu"\nthreads = 1\nbatch = 2\nauto = false\npreview_s = 0\n',
     "bf16": 'device = "cpu"\nthreads = 1\ndtype = "bfloat16"\nauto = false\n',
+    "warmed": 'device = "cpu"\nthreads = 1\ncompile = "block"\nwarm = 2\nauto = false\n',
     "card": "device_gb = 24\n",
 }
 

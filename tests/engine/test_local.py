@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -12,14 +13,16 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from newbie_ui.engine import local
+from newbie_ui.engine import compile, local
 from newbie_ui.engine.base import EngineState, generate
 from newbie_ui.engine.history import FILE_NAME
 from newbie_ui.engine.local import LocalEngine
 from newbie_ui.engine.placement import Placement
 from newbie_ui.engine.source import ModelSource
+from newbie_ui.engine.stages import Stages
 from newbie_ui.errors import CheckpointError, EngineError, LoraError, PresetError, RequestError
 from newbie_ui.request import Cancelled, Done, Encoded, Failed, GenerateRequest, Loading, LoraUse, Picture, Step
+from tests.engine.conftest import tiny_source
 
 REQUEST = GenerateRequest(prompt="<character_1><n>A</n></character_1>", seed=11, steps=3)
 
@@ -368,6 +371,35 @@ def test_the_presets_show_what_was_measured_and_the_queue_uses_it(make_engine, s
     assert all(wait is not None for wait in waits)
     for job in jobs:
         engine.cancel(job)
+
+
+def test_shapes_are_compiled_while_idle_and_a_job_of_that_shape_finds_them_warm(settings, monkeypatch):
+    monkeypatch.setattr(compile, "use_disk_cache", lambda: None)
+    monkeypatch.setattr(
+        compile, "compile_blocks", lambda t, mode, fullgraph: t.compile_repeated_blocks(backend="eager")
+    )
+    engine = LocalEngine(replace(settings, preset="warmed"), source=tiny_source())
+    assert engine.status().compile == "off"
+    with engine:
+        engine.wait_until_open()
+        for _ in range(400):
+            if not engine._to_warm and engine.status().compile == "warm":
+                break
+            threading.Event().wait(0.05)
+        warmed, cold = (pictures(run(engine, replace(REQUEST, width=side, height=64)))[0] for side in (64, 128))
+    assert (warmed.facts["compile"], cold.facts["compile"]) == ("block, warm", "block, cold")
+
+
+def test_a_failure_while_idle_stops_the_idling_only(settings, monkeypatch):
+    monkeypatch.setattr(compile, "use_disk_cache", lambda: None)
+    monkeypatch.setattr(
+        compile, "compile_blocks", lambda t, mode, fullgraph: t.compile_repeated_blocks(backend="eager")
+    )
+    monkeypatch.setattr(Stages, "warm", lambda self, shape: 1 / 0)
+    with LocalEngine(replace(settings, preset="warmed"), source=tiny_source()) as engine:
+        engine.wait_until_open()
+        assert isinstance(run(engine, REQUEST)[-1], Done)
+        assert engine._to_warm == []
 
 
 def test_loading_is_told_with_its_progress(make_engine):
