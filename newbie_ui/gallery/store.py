@@ -18,7 +18,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +45,7 @@ from newbie_ui.gallery.metadata import info_of, read, write_png
 from newbie_ui.gallery.query import Filters
 from newbie_ui.gallery.record import record_of
 from newbie_ui.gallery.thumbs import Thumbs
+from newbie_ui.gallery.upkeep import Upkeep
 from newbie_ui.request import GenerateResult
 
 log = logging.getLogger(__name__)
@@ -59,33 +60,28 @@ EVERYTHING = Filters()
 T = TypeVar("T")
 
 
-@dataclass
-class _Background:
-    """Catching up while the gallery is already used."""
-
-    thread: threading.Thread | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
-
-
 class Gallery:
     """A folder of pictures. See the module's docstring; `layout` tells what lies where.
 
     Args:
         folder: made if it is not there.
         wait: read new files before returning, however many; otherwise many are read in the background.
+        upkeep: purge old trash and bound the caches now and then, in a thread of its own.
     """
 
-    def __init__(self, folder: str | Path, *, wait: bool = False):
+    def __init__(self, folder: str | Path, *, wait: bool = False, upkeep: bool = True):
         self.folder = Path(folder).resolve()
         make_folder(self.folder / PICTURES)
         self.thumbs = Thumbs(self.folder)
         self.journal = marks.Journal(self.folder / MARKS)
         self._index = Index(self.folder / INDEX)
-        self._background = _Background()
         self._files = threading.Lock()  # one mover of files at a time
         self._mending = False
         self._facets: tuple[tuple[object, ...], Facets] | None = None
-        self.catch_up(wait=wait)
+        self._upkeep: Upkeep | None = None
+        left = self._catch_up_with(FOREGROUND if not wait else None)
+        if upkeep or left is not None:
+            self._upkeep = Upkeep(lambda stop: self._learn(left, stop), self.clean)
 
     # ---- adding ------------------------------------------------------------------------------------------------
 
@@ -289,8 +285,12 @@ class Gallery:
 
     # ---- upkeep ------------------------------------------------------------------------------------------------
 
-    def catch_up(self, progress: scan.Progress | None = None, *, wait: bool = True) -> None:
+    def catch_up(self, progress: scan.Progress | None = None) -> None:
         """Make the index agree with the files and the journal."""
+        self._catch_up_with(None, progress)
+
+    def _catch_up_with(self, most: int | None, progress: scan.Progress | None = None) -> scan.Difference | None:
+        """Learn marks and files; when more than `most` files are new, they are left and returned."""
 
         def learn_marks(connection: sqlite3.Connection) -> None:
             with self._index.write():
@@ -298,24 +298,20 @@ class Gallery:
 
         self._ask(learn_marks)
         change = scan.difference(self.folder, self._index)
-        if wait or len(change.new) <= FOREGROUND:
+        if most is None or len(change.new) <= most:
             scan.learn(self.folder, self._index, change, progress)
-            return
+            return None
         log.info("gallery: %d pictures are read into the index in the background", len(change.new))
-        thread = threading.Thread(target=self._learn_quietly, args=(change,), name="gallery-index", daemon=True)
-        self._background.thread = thread
-        thread.start()
+        return change
 
-    def _learn_quietly(self, change: scan.Difference) -> None:
-        try:
-            scan.learn(self.folder, self._index, change, stop=self._background.stop.is_set)
-        except sqlite3.Error:
-            log.exception("the index could not be brought up to date; it will be tried again at the next start")
+    def _learn(self, change: scan.Difference | None, stop: Callable[[], bool]) -> None:
+        if change is not None:
+            scan.learn(self.folder, self._index, change, stop=stop)
 
     @property
     def catching_up(self) -> bool:
         """True while pictures found at the start are still being read."""
-        return self._background.thread is not None and self._background.thread.is_alive()
+        return self._upkeep is not None and self._upkeep.learning
 
     def rebuild(self, progress: scan.Progress | None = None) -> int:
         """Throw the index away and make it again from the files; returns how many pictures it has."""
@@ -333,9 +329,8 @@ class Gallery:
         return shutil.disk_usage(self.folder).free
 
     def close(self) -> None:
-        self._background.stop.set()
-        if self._background.thread is not None:
-            self._background.thread.join(timeout=10)
+        if self._upkeep is not None:
+            self._upkeep.stop()
         self._index.close()
 
     def __enter__(self) -> Gallery:

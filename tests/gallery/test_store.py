@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from newbie_ui.errors import PictureError
-from newbie_ui.gallery import index, scan
+from newbie_ui.gallery import index, scan, upkeep
 from newbie_ui.gallery.layout import INDEX, MARKS, day_of, is_day, is_id, new_id
 from newbie_ui.gallery.query import Filters
 from newbie_ui.gallery.store import Gallery
@@ -528,6 +528,7 @@ def test_an_interrupted_migration_is_done_again(tmp_path, monkeypatch):
 
 
 def test_many_new_files_are_read_in_the_background_while_the_gallery_is_used(tmp_path, monkeypatch):
+    before = threading.active_count()
     with Gallery(tmp_path) as gallery:
         made = [add(gallery, number) for number in range(12)]
     (tmp_path / INDEX).unlink()
@@ -535,11 +536,30 @@ def test_many_new_files_are_read_in_the_background_while_the_gallery_is_used(tmp
     monkeypatch.setattr(scan, "PORTION", 2)
     with Gallery(tmp_path) as gallery:
         made.append(add(gallery, 99))
-        gallery._background.thread.join(20)
+        assert gallery._upkeep.wait(20)
         assert not gallery.catching_up
         assert ids(gallery) == made
-    with Gallery(tmp_path, wait=True) as gallery:
-        assert gallery._background.thread is None
+    (tmp_path / INDEX).unlink()
+    with Gallery(tmp_path, wait=True, upkeep=False) as gallery:
+        assert ids(gallery) == made
+        assert threading.active_count() == before
+
+
+def test_old_trash_goes_in_the_background(tmp_path, monkeypatch):
+    with Gallery(tmp_path) as gallery:
+        one = add(gallery)
+        gallery.delete([one])
+        path = gallery.path(one)
+    old = tmp_path / "trash" / "2001-01-01"
+    old.mkdir()
+    path.rename(old / path.name)
+    monkeypatch.setattr(upkeep, "FIRST_AFTER_S", 0.01)
+    with Gallery(tmp_path) as gallery:
+        for _ in range(200):
+            if not old.exists():
+                break
+            time.sleep(0.05)
+        assert gallery.facets().trashed == 0
 
 
 def test_small_pictures_are_made_kept_and_bounded(gallery):
