@@ -26,7 +26,9 @@ def test_the_page_leaves_torch_unimported():
 
 
 def test_requests_and_prompts_need_only_the_standard_library():
-    modules = imported_after("import newbie_ui.request, newbie_ui.engine.base, newbie_ui.prompt.xml, newbie_ui.settings")
+    modules = imported_after(
+        "import newbie_ui.request, newbie_ui.engine.base, newbie_ui.prompt.xml, newbie_ui.settings"
+    )
     assert modules.isdisjoint({"torch", "numpy", "PIL", "gradio"})
 
 
