@@ -1,0 +1,1 @@
+"""The artist: parametric chibi characters as SVG text, rasterised by ThorVG. All of the art is our own."""
