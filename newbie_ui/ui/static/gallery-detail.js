@@ -52,7 +52,7 @@
 
   function copies(item) {
     const entry = (key, text) => text ? { label: t(key), icon: "copy", run: () => nb.copy(text, t("copied")) } : null;
-    return [entry("copy_prompt", item.prompt), entry("copy_negative", item.negative_prompt), entry("copy_seed", item.seed),
+    return [entry("copy_prompt", item.prompt), entry("copy_wildcards", item.original_prompt), entry("copy_negative", item.negative_prompt), entry("copy_seed", item.seed),
       entry("copy_parameters", item.parameters), entry("copy_json", JSON.stringify(item.recipe, null, 2))].filter(Boolean);
   }
   const files = (item) => [
@@ -96,6 +96,7 @@
       stats(item),
       h("div.nb-g-mdg", {}, fact(t("seed"), item.seed), fact(t("size"), item.width + " × " + item.height), fact(t("steps"), item.steps),
         fact(t("guidance"), item.guidance_scale), fact(t("sampler"), item.sampler), fact(t("preset"), item.preset),
+        fact("LoRA", item.loras.join(", ")), fact(t("program"), item.program === "newbie_ui" ? "" : item.program),
         fact(t("made"), when(item.created_at)), fact(t("model"), item.model), fact(t("file"), item.file)),
       h("div.nb-g-marks", {}, rating(item, act), collections(item, act)),
       item.blocks.map(block),

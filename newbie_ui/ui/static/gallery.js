@@ -13,7 +13,7 @@ nb.define("gallery", function (w) {
   /* ---- parts ---- */
   const nav = h("nav.nb-g-nav", { "aria-label": t("gallery_filters") });
   const chips = h("span.nb-g-terms");
-  const search = h("input", { type: "search", placeholder: t("gallery_search"), "aria-label": t("gallery_search"), spellcheck: "false", autocomplete: "off" });
+  const search = h("input", { type: "search", placeholder: t("gallery_search"), "aria-label": t("gallery_search"), spellcheck: "false", autocomplete: "off", "data-search": true });
   const order = h("select", { "aria-label": t("gallery_order") },
     ["newest", "oldest", "rating", "slowest"].map((name) => h("option", { value: name }, t("order_" + name))));
   const select = textButton(t("select"), "check", () => { selecting = !selecting; if (!selecting) selected.clear(); changedSelection(); }, "", { "aria-pressed": "false" });
@@ -60,6 +60,7 @@ nb.define("gallery", function (w) {
     grid.reset().catch(complain);
   }
 
+  const presetName = (name) => { const found = nb.state.presets.find((preset) => preset.name === name); return found ? found.label : name; };
   function navItem(label, count, on, run, glyph) {
     return h("button.nb-g-item" + (on ? ".on" : ""), { type: "button", "aria-pressed": String(on), onclick: run },
       glyph ? icon(glyph, true) : null, h("span.name", {}, label), h("span.n", {}, number(count)));
@@ -69,7 +70,7 @@ nb.define("gallery", function (w) {
     const plain = () => ({ favourite: "", today: "", collection: "", character: "", preset: "", q: "" });
     const flip = (key, value) => () => setFilter({ [key]: filter[key] === value ? "" : value });
     const section = (key, label, glyph, extra) => facets[key + "s"].length || extra ? [h("h2", {}, label),
-      facets[key + "s"].map((row) => navItem(row.name, row.count, filter[key] === row.name, flip(key, row.name), glyph)), extra] : null;
+      facets[key + "s"].map((row) => navItem(key === "preset" ? presetName(row.name) : row.name, row.count, filter[key] === row.name, flip(key, row.name), glyph)), extra] : null;
     fill(nav,
       navItem(t("gallery_all"), facets.all, !narrowed(), () => setFilter(plain()), "tiles"),
       navItem(t("gallery_favourites"), facets.favourites, filter.favourite === "1", flip("favourite", "1"), "star"),
@@ -82,7 +83,7 @@ nb.define("gallery", function (w) {
     const chip = (label, key) => h("span.nb-chip", {}, label,
       h("button", { type: "button", "aria-label": t("gallery_remove_filter", { name: label }), onclick: () => setFilter({ [key]: "" }) }, icon("close", true)));
     fill(chips, filter.favourite ? chip(t("gallery_favourites"), "favourite") : null, filter.today ? chip(t("gallery_today"), "today") : null,
-      FACETS.map((key) => filter[key] ? chip(filter[key], key) : null));
+      FACETS.map((key) => filter[key] ? chip(key === "preset" ? presetName(filter[key]) : filter[key], key) : null));
   }
   function showTotal(total) {
     const tab = document.querySelector("#nb-tabs button[role=tab]:nth-of-type(2)");
@@ -189,7 +190,7 @@ nb.define("gallery", function (w) {
     else if (event.key === "Delete" && may.edit) remove(selected.size ? [...selected.keys()] : [item.id]);
     else if (event.key === "r") w.trigger("restore", { id: item.id });
     else if (event.key === "Escape" && selecting) { selecting = false; selected.clear(); changedSelection(); }
-    else if (/^[0-5]$/.test(event.key) && may.edit) edit([item.id], { rating: Number(event.key) });
+    else if (event.shiftKey && /^Digit[0-5]$/.test(event.code) && may.edit) edit([item.id], { rating: Number(event.code.slice(5)) });
     else return;
     event.preventDefault();
   }
@@ -222,10 +223,6 @@ nb.define("gallery", function (w) {
     else if (event.key === "Backspace" && !search.value) { const last = FACETS.find((key) => filter[key]); if (last) setFilter({ [last]: "" }); }
   });
   order.addEventListener("change", () => setFilter({ order: order.value }));
-  document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest("input, textarea, select, [contenteditable]");
-    if (event.key === "/" && !typing && w.element.offsetParent) { event.preventDefault(); search.focus(); }
-  });
   nb.on("picture", () => { stale = true; if (w.element.offsetParent) refresh(true); });
   whenShown(w.element, () => refresh(!stale));
 });
