@@ -2,6 +2,7 @@
 
     options    what the server must know, as plain values
     guard      what may come in: hosts, origins, routes, body sizes; what goes out: headers
+    pace       how fast one visitor of a hosted page may send
     pictures   pictures, thumbnails, zip files and the gallery's JSON, by checked id
     janitor    temporary files by age and quota
     run        one process, one port; SIGTERM finishes the picture being made, then ends

@@ -23,6 +23,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 
 from newbie_ui.server.options import ServerOptions
+from newbie_ui.server.pace import Pace
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Callable, Callable], Any]
@@ -133,6 +134,7 @@ class Guard:
     def __init__(self, app: App, options: ServerOptions, lifecycle: Lifecycle):
         self.app, self.options, self.lifecycle = app, options, lifecycle
         self.hosts = _hosts(options)
+        self.pace = Pace(options.requests_s, options.requests_burst) if options.hosted else None
         self.ancestors = SPACE_FRAMES if options.hosted else "'self'"
 
     async def __call__(self, scope: Scope, receive: Callable, send: Callable) -> None:
@@ -143,10 +145,10 @@ class Guard:
             await send({"type": "websocket.close", "code": 1003})
             return
         headers = Headers(scope=scope)
-        refusal = self.refusal(scope["method"], scope["path"], headers)
         if scope.get("client"):
             peer, port = scope["client"]
             scope["client"] = (client_address(headers, peer, self.options.hops), port)
+        refusal = self.refusal(scope["method"], scope["path"], headers) or self.too_fast(scope)
 
         async def send_with_headers(message: dict) -> None:
             if message["type"] == "http.response.start":
@@ -170,6 +172,14 @@ class Guard:
         if self.lifecycle.draining and method not in READ_METHODS and WORK_ROUTES.match(path):
             return _error(503, "The server is ending. Try again in a minute.", {"retry-after": "60"})
         return None
+
+    def too_fast(self, scope: Scope) -> Response | None:
+        """The answer to a visitor who sends more than people do, or None. Reading is not counted."""
+        if self.pace is None or scope["method"] in READ_METHODS or not scope.get("client"):
+            return None
+        if self.pace.allows(scope["client"][0]):
+            return None
+        return _error(429, "This is faster than the page can serve everyone. Wait a moment.", {"retry-after": "5"})
 
     def known(self, method: str, path: str) -> bool:
         """True for routes that the page needs."""

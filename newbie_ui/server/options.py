@@ -27,6 +27,8 @@ class ServerOptions:
     file_limit: int = 24 * MEGABYTE  # one file of it
     temp_quota: int = 500 * MEGABYTE
     temp_age_s: float = 3600.0
+    requests_s: float = 20.0  # that one visitor of a hosted page may send in the long run
+    requests_burst: int = 200  # and at once
     drain_s: float = 60.0  # how long a running picture may take to finish after SIGTERM
 
     @property

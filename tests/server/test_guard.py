@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from newbie_ui.server.guard import BodyLimit, Guard, Lifecycle, NoRemoteFiles, client_address
 from newbie_ui.server.options import ServerOptions
+from newbie_ui.server.pace import Pace
 
 LOCAL = {"host": "127.0.0.1:7860"}
 
@@ -229,3 +230,32 @@ def test_pages_behind_one_trusted_proxy_see_the_visitors_address():
 def test_the_pages_own_scripts_are_loaded_once_and_kept(client):
     assert "immutable" in client.get("/assets/index-abc.js").headers["cache-control"]
     assert "cache-control" not in client.get("/").headers
+
+
+def test_a_visitor_of_a_hosted_page_cannot_flood_it_and_others_are_not_held_up():
+    client = client_for(ServerOptions(hosted=True, requests_s=0.001, requests_burst=3))
+
+    def post(address):
+        headers = {"host": "me.hf.space", "x-forwarded-for": address}
+        return client.post(JOIN, content=b"{}", headers=headers).status_code
+
+    assert [post("1.1.1.1") for _ in range(5)] == [200, 200, 200, 429, 429]
+    assert post("2.2.2.2") == 200
+    assert client.get("/", headers={"host": "me.hf.space", "x-forwarded-for": "1.1.1.1"}).status_code == 200
+
+
+def test_at_home_nobody_is_slowed_down():
+    client = client_for(ServerOptions(requests_s=0.001, requests_burst=1))
+    assert {client.post(JOIN, content=b"{}").status_code for _ in range(5)} == {200}
+
+
+def test_a_bucket_refills_and_few_addresses_are_remembered(monkeypatch):
+    now = [0.0]
+    pace = Pace(rate=2.0, burst=2, clock=lambda: now[0])
+    assert [pace.allows("a") for _ in range(3)] == [True, True, False]
+    now[0] = 0.5
+    assert [pace.allows("a") for _ in range(2)] == [True, False]
+    monkeypatch.setattr("newbie_ui.server.pace.ADDRESSES", 2)
+    for address in "bcd":
+        pace.allows(address)
+    assert list(pace._buckets) == ["c", "d"]
