@@ -44,6 +44,7 @@ EXAMPLES = {
 TEXT_EXAMPLE = "one | another | a third"
 LORA_EXAMPLE = "0..1 step 0.25"
 MAX_OFFERED = 200
+_OTHER = {"preset": "names", "size": "sizes", "replace": "replace"}
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,14 @@ class Offer:
     example: str
     name: str = ""
     number: int = 0  # of the card
+
+    @property
+    def kind(self) -> str:
+        """How its values are written: numbers, names, sizes, replace, texts."""
+        if self.id in PARAMETERS:
+            declared = PARAMETERS[self.id].kind
+            return {"int": "numbers", "float": "numbers", "choice": "names"}.get(declared, _OTHER.get(self.id, "texts"))
+        return "numbers" if self.id.startswith("lora:") else _OTHER.get(self.id, "texts")
 
 
 # ---- what there is ----------------------------------------------------------------------------------------------

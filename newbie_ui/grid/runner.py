@@ -40,6 +40,10 @@ class CellView:
     progress: float = 0.0
     outcome: Outcome = NOT_MADE
 
+    @property
+    def ended(self) -> bool:
+        return self.state in CELL_ENDS
+
 
 @dataclass(frozen=True)
 class RunView:
@@ -190,7 +194,7 @@ class GridRunner:
             self._fail(run, index, str(error))
         with self._lock:
             run.jobs.remove(job)
-        if run.cells[index].state not in CELL_ENDS:
+        if not run.cells[index].ended:
             self._set(run, index, state="left out")
 
     def _take(self, run: _Run, index: int, event: Event) -> None:
@@ -231,7 +235,7 @@ def _left(run: _Run) -> float | None:
     costs = run.costs or (None,) * len(run.cells)
     made = [(cell.outcome.result.timings, cost) for cell, cost in zip(run.cells, costs) if cell.outcome.result]
     took = [timings.total_s - timings.queue_s for timings, _ in made]
-    parts = [(1 - cell.progress, cost) for cell, cost in zip(run.cells, costs) if cell.state not in CELL_ENDS]
+    parts = [(1 - cell.progress, cost) for cell, cost in zip(run.cells, costs) if not cell.ended]
     if all(cost is not None for _, cost in parts):
         known = [cost for _, cost in made if cost]
         pace = sum(took) / sum(known) if known and len(known) == len(made) else 1.0

@@ -17,7 +17,7 @@ import gradio as gr
 from newbie_ui.errors import RequestError, UserError
 from newbie_ui.prompt import dice
 from newbie_ui.request import PARAMETERS, GenerateRequest, random_seed
-from newbie_ui.ui import bind, compose, restore
+from newbie_ui.ui import bind, compose, grid, restore
 from newbie_ui.ui.access import client_of
 from newbie_ui.ui.actions import Actions
 from newbie_ui.ui.restore import Restored
@@ -110,6 +110,7 @@ class CreateTab:
                 for name in bind.SAMPLING:
                     self.knobs[name] = bind.component(name, values[name])
             self.loras = widget("loras", {"names": [], "uses": []})
+            self.grid = grid.build(self.ctx)
         self.queue = widget("queue", None, server_functions=[self.actions.control])
 
     # ---- wiring ------------------------------------------------------------------------------------------------
@@ -131,6 +132,7 @@ class CreateTab:
         }
         self.dock.generate(self.submit, given, self.teller, trigger_mode="multiple", concurrency_limit=8, **PRIVATE)
         self.editor.ab(self.compare, given, self.teller, **PRIVATE)
+        self.grid.connect(given, self._asked)
         self.ctx.header.follow(**follow)
         self.ctx.header.settled(self.settle, self.size, [self.size, self.presets, self.loras, *knobs], **PRIVATE).then(
             None, knobs, knobs, js="(...v) => nb.kept(...v)", **PRIVATE
