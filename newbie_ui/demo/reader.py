@@ -75,19 +75,20 @@ class Reader(nn.Module):
         return answers[:, 0], answers[:, 1:], self.picture(summary)
 
 
-def head_cells(heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes (B, 4, 4) → column and row of each head's cell (B, 4), and which boxes are there (B, 4)."""
+def head_cells(heads: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes (B, 4, 4) → column and row of each head's cell (B, 4) of side², and which boxes are there (B, 4)."""
     there = heads[..., 2] > heads[..., 0]
-    x = ((heads[..., 0] + heads[..., 2]) / 2 / CELL).long().clamp(0, 31)
-    y = ((heads[..., 1] + heads[..., 3]) / 2 / CELL).long().clamp(0, 31)
+    x = ((heads[..., 0] + heads[..., 2]) / 2 / CELL).long().clamp(0, side - 1)
+    y = ((heads[..., 1] + heads[..., 3]) / 2 / CELL).long().clamp(0, side - 1)
     return x, y, there
 
 
 def loss_of(reader: Reader, images: Tensor, heads: Tensor, labels: Tensor, picture_labels: Tensor) -> Tensor:
     """Cross-entropy of every answer, at the cells of the heads; whether a head is there, everywhere."""
     presence, answers, picture = reader(images)
-    x, y, there = head_cells(heads)
-    grid = torch.arange(presence.shape[-1], device=images.device)
+    side = presence.shape[-1]
+    x, y, there = head_cells(heads, side)
+    grid = torch.arange(side, device=images.device)
     near = ((grid - x[..., None]).abs()[:, :, None, :] <= 1) & ((grid - y[..., None]).abs()[:, :, :, None] <= 1)
     exact = ((grid == x[..., None])[:, :, None, :] & (grid == y[..., None])[:, :, :, None]) & there[..., None, None]
     ring = (near & there[..., None, None]).any(1) & ~exact.any(1)  # neither head nor not: no loss
@@ -95,7 +96,9 @@ def loss_of(reader: Reader, images: Tensor, heads: Tensor, labels: Tensor, pictu
         presence.float(), exact.any(1).float(), weight=(~ring).float() * (1 + 30 * exact.any(1)), reduction="mean"
     )
     steps = torch.tensor(NEIGHBOURS, device=images.device)
-    columns, rows = ((at[..., None] + step).clamp(0, 31)[there] for at, step in ((x, steps[:, 0]), (y, steps[:, 1])))
+    columns, rows = (
+        (at[..., None] + step).clamp(0, side - 1)[there] for at, step in ((x, steps[:, 0]), (y, steps[:, 1]))
+    )
     batch = torch.arange(len(images), device=images.device)[:, None, None].expand(*x.shape, len(steps))[there]
     at = answers[batch, :, rows, columns]  # (heads, neighbours, sum)
     asked = labels[there].long()[:, None].expand(-1, len(steps), -1)
@@ -115,8 +118,8 @@ def _answers_loss(answers: Tensor, labels: Tensor, sizes: list[int]) -> Tensor:
 def read(reader: Reader, images: Tensor) -> list[tuple[list[Seen], dict[str, object]]]:
     """For each image (B, 3, H, W) in [-1, 1]: its characters from left to right, and the picture's own attributes."""
     presence, answers, picture = reader(images)
-    presence = presence.float().sigmoid()
-    peaks = (F.max_pool2d(presence[:, None], 5, 1, 2)[:, 0] == presence) & (presence > 0.4)
+    presence = presence.float()  # as logits: two neighbours may both have a sigmoid of exactly 1
+    peaks = (F.max_pool2d(presence[:, None], 5, 1, 2)[:, 0] == presence) & (presence > 0)
     places = [part.argmax(-1).tolist() for part in picture.split(PICTURE_SIZES, dim=-1)]
     results = []
     for b in range(len(images)):
