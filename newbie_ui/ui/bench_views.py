@@ -16,7 +16,7 @@ import psutil
 from newbie_ui.engine.base import EngineStatus, PresetChoice
 from newbie_ui.errors import EngineError
 from newbie_ui.monitor import Cards
-from newbie_ui.request import Memory, Timings
+from newbie_ui.request import GenerateRequest, Memory, Timings
 from newbie_ui.ui.measuring import PresetFigures, Run
 
 Value = dict[str, Any]
@@ -85,6 +85,12 @@ def comparable(made: Sequence[Made], status: EngineStatus) -> list[Made]:
     return [m for m in same if (m.width, m.height, m.steps) == (last.width, last.height, last.steps)]
 
 
+def request_like(same: Sequence[Made]) -> GenerateRequest | None:
+    """A request for what the figures are about, so that the engine's own estimates speak of the same."""
+    last = same[-1] if same else None
+    return GenerateRequest(width=last.width, height=last.height, steps=last.steps) if last and last.steps else None
+
+
 def key_figures(same: Sequence[Made], status: EngineStatus, run: Run, pictures: int, since: float | None) -> Value:
     """The row of large figures: the best preset's median, a step, memory, the first picture of the last run."""
     by_preset: dict[str, list[Made]] = {}
@@ -118,15 +124,16 @@ def preset_rows(choices: Sequence[PresetChoice], same: Sequence[Made], run: Run)
 def _preset_row(choice: PresetChoice, same: Sequence[Made], figures: PresetFigures | None) -> Value:
     rows = [m for m in same if m.preset == choice.name][-RECENT:]
     steps = [m.timings.s_per_step for m in rows if m.timings.steps]
+    peaks = [m.gb for m in rows if m.gb is not None]
     return {
         "name": choice.name,
         "label": choice.label,
         "summary": choice.summary,
         "fits": choice.fits,
         "recommended": choice.recommended,
-        "seconds": choice.median_s,
-        "gb": choice.peak_gb,
-        "measured": choice.measured,
+        "seconds": statistics.median(m.seconds for m in rows) if rows else choice.median_s,
+        "gb": max(peaks) if peaks else choice.peak_gb,
+        "measured": bool(rows) or choice.measured,
         "per_step": statistics.median(steps) if steps else (figures.per_step_s if figures else None),
         "first": figures.first_s if figures else None,
     }

@@ -6,12 +6,12 @@ would keep the device from everyone else.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from newbie_ui.errors import UserError
 from newbie_ui.ui import bench_views as views
+from newbie_ui.ui import ladder
 from newbie_ui.ui.access import is_shared
 from newbie_ui.ui.measuring import Measuring, Run
 from newbie_ui.ui.shelf import Shelf
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from newbie_ui.ui.page import PageContext
 
 Value = dict[str, Any]
-SHOWN_PICTURES = 500
+SHOWN_PICTURES = 120
 KEPT_RUNS = 20
 
 
 def build(ctx: PageContext) -> None:
     """Fill the tab."""
     tab = BenchmarkTab(ctx)
-    widget("benchmark", {}, server_functions=[tab.bench_now, tab.bench_start, tab.bench_stop], elem_id="nb-benchmark")
+    functions = [tab.bench_now, tab.bench_start, tab.bench_stop, tab.ladder_start, tab.ladder_stop]
+    widget("benchmark", {}, server_functions=functions, elem_id="nb-benchmark")
 
 
 class BenchmarkTab:
@@ -38,16 +39,16 @@ class BenchmarkTab:
         self.ctx = ctx
         self.shelf = Shelf(ctx.gallery)
         self.measuring = Measuring(ctx.engine)
+        self.ladder = ladder.Ladder(ctx.settings)
         self.monitor = views.Monitor()
         self.runs: list[Run] = []
 
     def bench_now(self, _: Any = None) -> Value:
         """Everything the tab shows, fresh."""
         status = self.ctx.engine.status()
-        choices = self.ctx.engine.presets()
+        same = views.comparable(self.shelf.made(SHOWN_PICTURES), status)
+        choices = self.ctx.engine.presets(views.request_like(same))
         labels = {choice.name: choice.label for choice in choices}
-        made = self.shelf.made(SHOWN_PICTURES)
-        same = views.comparable(made, status)
         run = self.measuring.run
         self._keep(run)
         return {
@@ -59,8 +60,7 @@ class BenchmarkTab:
             "key": views.key_figures(same, status, run, len(same), same[0].created_at if same else None),
             "monitor": self.monitor.read(status),
             "runs": [run_row(old, labels) for old in reversed(self.runs)],
-            "proof": None,
-            "time": time.time(),
+            "ladder": self._ladder(),
         }
 
     def bench_start(self, message: Any) -> Value:
@@ -79,6 +79,33 @@ class BenchmarkTab:
         if self._may():
             self.measuring.stop()
         return {}
+
+    def ladder_start(self, _: Any = None) -> Value:
+        """Begin to measure the ladder; an answer with `error` says why not."""
+        if not self._may():
+            return {"error": "This page is shared: measuring is off."}
+        try:
+            self.ladder.start()
+        except UserError as error:
+            return {"error": str(error)}
+        return {}
+
+    def ladder_stop(self, _: Any = None) -> Value:
+        """End the ladder's run."""
+        if self._may():
+            self.ladder.stop()
+        return {}
+
+    def _ladder(self) -> Value:
+        runs = self.ladder.runs()
+        return {
+            "running": self.ladder.running,
+            "line": self.ladder.line,
+            "error": self.ladder.error,
+            "proof": ladder.proof(runs[-1] if runs else None),
+            "runs": [ladder.row(run) for run in reversed(runs)],
+            "export": runs[-1] if runs else None,
+        }
 
     def _may(self) -> bool:
         return not is_shared(self.ctx.settings)

@@ -50,6 +50,15 @@ def test_a_row_carries_what_the_engine_says_and_what_the_run_measured():
     run = Run(("cpu",), (PresetFigures("cpu", first_s=12.0, per_step_s=0.3),))
     (row,) = views.preset_rows([choice], [], run)
     assert (row["seconds"], row["measured"], row["first"], row["per_step"]) == (3.0, True, 12.0, 0.3)
+    estimate = PresetChoice("cpu", "Processor", "eager", True, True, median_s=9.0, peak_gb=9.0)
+    (row,) = views.preset_rows([estimate], [made(2.0), made(4.0)], Run())
+    assert (row["seconds"], row["measured"], row["gb"]) == (pytest.approx(3.0), True, pytest.approx(5.0))
+
+
+def test_the_engine_is_asked_about_the_same_size_and_steps():
+    request = views.request_like([made(2.0)])
+    assert (request.width, request.height, request.steps) == (256, 256, 10)
+    assert views.request_like([]) is None
 
 
 def test_everything_is_plain_data():

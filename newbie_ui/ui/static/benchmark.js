@@ -110,15 +110,26 @@ nb.define("benchmark", function (w) {
       h("div.nb-g-mdg", {}, m.more.map(([name, value]) => h("div.nb-g-md", {}, h("span", {}, t("monitor_" + name)), h("b", {}, value)))));
   }
   function drawRuns() {
+    const row = (at, what, figure, first) => h("tr" + (first ? ".on" : ""), {}, h("td", {}, at), h("td", {}, what), h("td.r", {}, figure));
     fill(runs, h("header", {}, h("h2", {}, t("bench_runs")), h("span.cap", {}, t("bench_runs_note"))),
-      now.runs.length ? h("table", {}, h("tbody", {}, now.runs.map((row, k) => h("tr" + (k ? "" : ".on"), {}, h("td", {}, when(row.at)), h("td", {}, row.what), h("td.r", {}, row.figure)))))
-        : h("p.sec.nb-b-none", {}, t("bench_no_runs")), h("p.cap", {}, t("bench_command"), " ", h("code", {}, "python -m newbie_ui.bench")));
+      now.runs.length ? h("table", {}, h("tbody", {}, now.runs.map((r, k) => row(when(r.at), r.what, r.figure, !k)))) : h("p.sec.nb-b-none", {}, t("bench_no_runs")));
   }
+
+  /* ---- the ladder of optimisations, measured in a process of its own ---- */
   function drawProof() {
-    const p = now.proof;
-    fill(proof, p ? h("section.card.nb-b-ladder", {}, h("header", {}, h("h2", {}, t("bench_ladder")), h("span.cap", {}, p.subject)),
-      h("div.nb-scroll-x", {}, bars(p.rungs.map((r) => ({ label: r.label, value: r.ms, best: r.best, reference: r.reference, cells: r.cells })),
-        { unit: "", width: wide(), label: t("bench_ladder"), columns: p.columns, floors: p.floors }))) : null);
+    const l = now.ladder, p = l.proof;
+    const button = !now.may ? null : l.running ? textButton(t("bench_stop"), "stop", () => act(w.server.ladder_stop({})))
+      : textButton(t("ladder_run"), "play", () => act(w.server.ladder_start({})));
+    const most = p ? Math.max(...p.ceilings.map((c) => c.tflops), 0) : 0;
+    fill(proof, h("section.card.nb-b-ladder", {},
+      h("header", {}, h("h2", {}, t("bench_ladder")), h("span.cap", {}, p ? p.subject : t("ladder_what"))),
+      l.running ? h("div.nb-b-run", { role: "status" }, h("div.tl.wait", {}, h("i", { style: { width: "30%", background: "var(--nb-t1)" } })), h("p.cap", {}, l.line || t("ladder_opening"))) : null,
+      l.error ? h("p.nb-b-error", { role: "alert" }, icon("warn", true), l.error) : null,
+      p ? h("div.nb-scroll-x", {}, bars(p.rungs.map((r) => ({ label: r.label, title: r.title, value: r.ms, best: r.best, reference: r.reference, cells: r.cells })),
+        { unit: "", width: wide(), label: t("bench_ladder"), columns: p.columns, floors: p.floors })) : null,
+      p && p.ceilings.length ? h("div.nb-b-ceilings", {}, p.ceilings.map((c) => h("div", {}, h("span", {}, c.name), h("span.bar", {}, h("i", { style: { width: 100 * c.tflops / most + "%" } })), h("b", {}, fine(c.tflops))))) : null,
+      h("div.row.nb-b-foot", {}, button, l.export ? textButton("JSON", "copy", () => nb.copy(JSON.stringify(l.export), t("copied"))) : null,
+        h("p.cap", {}, t("bench_command"), " ", h("code", {}, "python -m newbie_ui.bench")))));
   }
 
   function draw(fresh) {
@@ -136,7 +147,7 @@ nb.define("benchmark", function (w) {
     if (!w.element.offsetParent || document.hidden) return;
     try { draw(await w.server.bench_now({})); } catch (error) { complain(error); }
     clearTimeout(timer);
-    timer = setTimeout(ask, now && now.run.running ? 1000 : 2500);
+    timer = setTimeout(ask, now && (now.run.running || now.ladder.running) ? 1000 : 2500);
   }
   whenShown(w.element, ask);
   document.addEventListener("visibilitychange", ask);

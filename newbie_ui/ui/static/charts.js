@@ -32,7 +32,9 @@
     }
     rows.forEach((r, k) => {
       const y = top + k * row;
-      svg.append(s("text", { x: left - 12, y: y + 24, class: "c-nm" + (r.best ? " c-b" : ""), "text-anchor": "end" }, r.label),
+      const name = s("text", { x: left - 12, y: y + 24, class: "c-nm" + (r.best ? " c-b" : ""), "text-anchor": "end" }, r.label);
+      if (r.title) name.append(s("title", {}, r.title));
+      svg.append(name,
         s("rect", { x: left, y: y + 5, width: Math.max(2, x(r.value) - left), height: 28, rx: 4, class: r.best ? "c-best" : r.reference ? "c-reference" : "c-ours" }),
         s("text", { x: x(r.value) + 9, y: y + 24, class: "c-val" + (r.best ? " c-b" : "") }, fine(r.value) + (unit ? " " + unit : "")));
       r.cells.forEach((text, c) => svg.append(s("text", { x: width - (columns.length - 1 - c) * cell - 4, y: y + 24, class: "c-td" + (r.best ? " c-b" : ""), "text-anchor": "end" }, text)));
