@@ -67,7 +67,7 @@ class Preset:
     )
     quantize_text: str = _key("off", "Gemma's weights in 8 bit; lossy", choices=TEXT_QUANTIZES)
     offload: str = _key("off", "which parts wait in the machine's memory while not in use", choices=OFFLOADS)
-    tiling: str = _key("auto", "decode in tiles; auto when free memory is short", choices=TILINGS)
+    tiling: str = _key("auto", "decode in stripes, with equal pixels; auto when free memory is short", choices=TILINGS)
     batch: int = _key(1, "pictures made together", minimum=1, maximum=16)
     threads: int = _key(0, "processor threads; 0 is one a core, or what OMP_NUM_THREADS says", minimum=0, maximum=256)
     step_cache: float = _key(0.0, "reuse a step when less than this changed; 0 is off; lossy", minimum=0.0, maximum=1.0)

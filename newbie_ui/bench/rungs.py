@@ -51,7 +51,7 @@ def ladder(device: DeviceInfo, dtype: str = "auto") -> list[Rung]:
         top = _add(rungs, top, "compiled", "one compiled block, static shapes", compile="block")
     if device.kind == "cuda":
         top = _add(rungs, top, "vae", "compiled VAE decoder", compile_vae=True)
-    _add(rungs, top, "tiled", "tiled VAE: less memory", tiling="on", compile_vae=False)
+    _add(rungs, top, "stripes", "VAE in stripes: less memory", tiling="on", compile_vae=False)
     eight = resolve_8bit("8bit", device.capability)
     if eight != "off":
         top = _add(rungs, top, eight, f"matrix products in {eight}", lossless=False, quantize=eight)

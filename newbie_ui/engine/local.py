@@ -333,7 +333,7 @@ class LocalEngine(QueuedEngine):
             "attention": rig.attention,
             "compile": compiled,
             "embedding_cache": "hit" if batch.texts[0].cached else "miss",
-            "vae": "tiled" if tiled else "whole",
+            "vae": "in stripes" if tiled else "whole",
             "offload": plan.offload,
             "batch": str(len(batch.rows)),
         }

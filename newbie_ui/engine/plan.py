@@ -57,10 +57,10 @@ def make_plan(preset: Preset, device: DeviceInfo, small_model: bool) -> Plan:
 def step_down(plan: Plan, stage: str, card: bool) -> Plan | None:
     """The next plan to try after running out of memory in a stage ("encode", "denoise", "decode"), or None.
 
-    In order: tiled decoding, encoders parked, models taking turns, half the batch, blocks streamed.
+    In order: decoding in stripes, encoders parked, models taking turns, half the batch, blocks streamed.
     """
     if stage == "decode" and plan.tiling != "on":
-        return _noted(plan, "decoded in tiles", tiling="on", compile_vae=False)  # tiles come in several shapes
+        return _noted(plan, "decoded in stripes", tiling="on", compile_vae=False)
     if card and plan.offload == "off":
         return _noted(plan, "text encoders parked in the machine's memory", offload="encoders")
     if card and plan.offload == "encoders" and stage == "encode":

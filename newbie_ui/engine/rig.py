@@ -17,7 +17,7 @@ import psutil
 import torch
 from diffusers import FirstBlockCacheConfig
 
-from newbie_ui.engine import attention, compile, quantize
+from newbie_ui.engine import attention, compile, quantize, stripes
 from newbie_ui.engine.measure import len_cores
 from newbie_ui.engine.placement import Placement
 from newbie_ui.engine.plan import Plan
@@ -32,8 +32,6 @@ Progress = Callable[[str, "float | None"], None]
 Load = Callable[[torch.dtype, Progress], NewbiePipeline]
 
 PARTS = ("text_encoder", "clip_model", "transformer", "vae")
-TILE = 512  # pixels: a tile of the VAE, large enough for its normalisation to see context
-TILE_OVERLAP = 0.25
 
 
 class Rig:
@@ -95,16 +93,11 @@ class Rig:
             self.use_attention(attention.fastest(self.device, dtype, *shape, padded=padded))
 
     def tile(self, pixels: int) -> bool:
-        """Switch tiled decoding for a picture of this many pixels; returns whether it is on."""
+        """Switch decoding in stripes for a picture of this many pixels; returns whether it is on."""
         vae, tiled = self.pipe.vae, self.plan.tiling == "on"
         if self.plan.tiling == "auto":
             tiled = self._free_bytes() < decode_bytes(pixels, vae)
-        if tiled:
-            vae.enable_tiling()
-            vae.tile_sample_min_size, vae.tile_latent_min_size = TILE, TILE // 8
-            vae.tile_overlap_factor = TILE_OVERLAP
-        else:
-            vae.disable_tiling()
+        stripes.enable(vae) if tiled else stripes.disable(vae)
         return tiled
 
     def close(self) -> None:

@@ -138,7 +138,7 @@ class Stages:
     # ---- decode ------------------------------------------------------------------------------------------------
 
     def decode(self, latents: Tensor, row: ResolvedRequest) -> tuple[Image.Image, bool]:
-        """The picture of latents (1, C, h, w), and whether it was decoded in tiles."""
+        """The picture of latents (1, C, h, w), and whether it was decoded in stripes."""
         with self._rig.placement.stage("decode"):
             tiled = self._rig.tile(row.width * row.height)
             return self._rig.pipe.decode(latents)[0], tiled

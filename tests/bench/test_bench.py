@@ -46,7 +46,7 @@ def test_the_floor_is_the_work_at_the_measured_rates():
 
 def test_a_card_climbs_further_than_a_processor():
     names = [rung.name for rung in ladder(DeviceInfo("cuda", "A card", 80.0, (9, 0)))]
-    assert names == ["reference", "eager", "attention", "compiled", "vae", "tiled", "fp8", "interval", "cached"]
+    assert names == ["reference", "eager", "attention", "compiled", "vae", "stripes", "fp8", "interval", "cached"]
     older = {rung.name: rung for rung in ladder(DeviceInfo("cuda", "A card", 24.0, (8, 6)))}
     assert older["int8"].preset.compile == "block"
     assert not older["int8"].lossless
@@ -58,7 +58,7 @@ def test_each_rung_keeps_what_the_rungs_before_it_added():
     rungs = {rung.name: rung.preset for rung in ladder(DeviceInfo("cuda", "A card", 80.0, (9, 0)))}
     last = rungs["cached"]
     assert (last.attention, last.compile, last.compile_vae, last.quantize) == ("auto", "block", True, "fp8")
-    assert last.tiling == "off"  # tiling costs time: it is a side step
+    assert last.tiling == "off"  # it costs time: a side step
 
 
 @torch.no_grad()
@@ -82,7 +82,7 @@ def run(tmp_path_factory):
     """stdout lines and the CSV of one run on the tiny model."""
     folder = tmp_path_factory.mktemp("bench")
     tiny.save(folder / "model")
-    argv = ["--model", str(folder / "model"), "--rungs", "reference,eager,tiled", "--device", "cpu"]
+    argv = ["--model", str(folder / "model"), "--rungs", "reference,eager,stripes", "--device", "cpu"]
     argv += ["--rounds", "2", "--steps", "2", "--csv", str(folder / "bench.csv")]
     with pytest.MonkeyPatch.context() as patch:
         lines = []
@@ -96,9 +96,9 @@ def test_a_run_tells_the_ceilings_first_and_ends_with_one_json_line(run):
     assert "TFLOP/s at this model's shapes" in lines[1]
     data = json.loads(lines[-1])
     by_name = {result["rung"]: result for result in data["results"]}
-    assert list(by_name) == ["reference", "eager", "tiled"]
-    assert by_name["tiled"]["velocity_error"] < 1e-5
-    assert by_name["tiled"]["psnr_db"] > 40
+    assert list(by_name) == ["reference", "eager", "stripes"]
+    assert by_name["stripes"]["velocity_error"] < 1e-5
+    assert by_name["stripes"]["psnr_db"] > 40
     assert by_name["reference"]["velocity_error"] is None
     assert all(r["steady_s"] > 0 and r["first_s"] > 0 and r["resident_gb"] > 0.1 for r in by_name.values())
     assert data["ceilings"]["matmul"]["qkv"] > 0
@@ -107,7 +107,7 @@ def test_a_run_tells_the_ceilings_first_and_ends_with_one_json_line(run):
 def test_a_run_is_appended_to_a_csv(run):
     _, file = run
     rows = list(csv.DictReader(file.read_text().splitlines()))
-    assert [row["rung"] for row in rows] == ["reference", "eager", "tiled"]
+    assert [row["rung"] for row in rows] == ["reference", "eager", "stripes"]
     assert float(rows[0]["step_ms"]) > 0
 
 

@@ -240,13 +240,13 @@ def test_the_first_shortage_is_met_by_freeing_memory(ready, monkeypatch):
     assert "notes" not in pictures(events)[0].facts
 
 
-def test_decoding_steps_down_to_tiles_keeps_the_latents_and_says_so(ready, monkeypatch):
+def test_decoding_steps_down_to_stripes_keeps_the_latents_and_says_so(ready, monkeypatch):
     exact = pixels(pictures(run(ready, REQUEST))[0])
     fail_first(monkeypatch, ready._stages, "decode", oom(), RuntimeError("DefaultCPUAllocator: can't allocate memory"))
     events = run(ready, REQUEST)
     (result,) = pictures(events)
-    assert result.facts["notes"] == "decoded in tiles"
-    assert result.facts["vae"] == "tiled"
+    assert result.facts["notes"] == "decoded in stripes"
+    assert result.facts["vae"] == "in stripes"
     assert len(only(events, Step)) == 3
     assert np.abs(pixels(result) - exact).max() <= 2
 
@@ -265,13 +265,13 @@ def test_what_was_found_to_fit_is_remembered_for_this_size_and_larger_only(ready
     notes = [
         pictures(run(ready, replace(REQUEST, width=side, height=side)))[0].facts.get("notes") for side in (64, 128, 192)
     ]
-    assert notes == [None, "decoded in tiles", "decoded in tiles"]
+    assert notes == [None, "decoded in stripes", "decoded in stripes"]
 
 
 def test_at_the_bottom_of_the_ladder_the_artist_gets_a_sentence_and_the_engine_serves_on(ready, monkeypatch):
     fail_first(monkeypatch, ready._stages, "decode", *(oom() for _ in range(10)))
     failed = run(ready, REQUEST)[-1]
-    assert failed.message.startswith("There is too little memory for 64×64 pictures here. Tried: decoded in tiles.")
+    assert failed.message.startswith("There is too little memory for 64×64 pictures here. Tried: decoded in stripes.")
     monkeypatch.undo()
     assert isinstance(run(ready, REQUEST)[-1], Done)
 
@@ -327,7 +327,7 @@ def test_a_lora_acts_is_recorded_and_leaves_nothing_behind(engine, lora):
     assert np.abs(pixels(styled) - pixels(plain)).max() > 0
     ((name, weight, digest),) = styled.resolved.loras
     assert (name, weight, len(digest)) == ("style", 0.8, 10)
-    assert engine.loras() == ("style",)
+    assert "style" in engine.loras()
     assert np.array_equal(pixels(pictures(run(engine, REQUEST))[0]), pixels(plain))
 
 

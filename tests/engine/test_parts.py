@@ -150,7 +150,7 @@ def test_the_ladder_goes_down_in_the_promised_order():
 
 
 def test_every_rung_tells_the_artist_what_was_done():
-    assert step_down(Plan("p"), "decode", False).notes == ("decoded in tiles",)
+    assert step_down(Plan("p"), "decode", False).notes == ("decoded in stripes",)
 
 
 # ---- placement -------------------------------------------------------------------------------------------------
