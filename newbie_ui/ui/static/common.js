@@ -57,5 +57,15 @@
   const textButton = (text, glyph, onclick, classes = "", attributes = {}) =>
     h("button.btn" + classes, { type: "button", onclick, ...attributes }, glyph ? nb.icon(glyph, true) : null, text);
 
-  nb.parts = { t, read, write, request, complain, download, when, number, whenShown, textButton };
+  /* How many pictures there are stands in the gallery's tab, also before that tab is opened. */
+  function markTab(total) {
+    const tab = document.querySelectorAll("#nb-tabs > .tab-wrapper button[role=tab]")[1];
+    if (tab) tab.dataset.n = total ? number(total) : "";
+  }
+  const countPictures = () => read("gallery/facets").then((facets) => markTab(facets.all), () => { /* the header says that the server is gone */ });
+  let counted = false;
+  nb.on("pulse", () => { if (!counted) { counted = true; countPictures(); } });
+  nb.on("picture-done", countPictures);
+
+  nb.parts = { markTab, t, read, write, request, complain, download, when, number, whenShown, textButton };
 })();

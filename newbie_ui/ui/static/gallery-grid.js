@@ -9,7 +9,8 @@
   nb.galleryGrid = function (load, on, look) {
     const inner = h("div.nb-g-inner", {});
     const box = h("div.nb-g-scroll", { role: "listbox", "aria-label": t("gallery_pictures"), "aria-multiselectable": "true", tabindex: "-1" }, inner);
-    let items = [], total = 0, pages = new Map(), columns = 4, cell = 180, focus = 0, version = 0;
+    let items = [], total = 0, pages = new Map(), columns = 4, cell = 180, focus = 0, version = 0, soon = 0;
+    const wanted = new Set();
     const tiles = new Map();
 
     function measure() {
@@ -27,10 +28,17 @@
       const first = Math.max(0, Math.floor(box.scrollTop / row) - OVERSCAN) * columns;
       const last = Math.min(total, (Math.ceil((box.scrollTop + box.clientHeight) / row) + OVERSCAN) * columns);
       for (const [at, tile] of tiles) if (at < first || at >= last) { tile.remove(); tiles.delete(at); }
+      wanted.clear();
       for (let at = first; at < last; at++) {
-        if (!items[at]) fetchPage(Math.floor(at / PAGE));
+        if (!items[at]) wanted.add(Math.floor(at / PAGE));
         place(at, tiles.get(at) || make(at));
       }
+      if (wanted.size && !soon) soon = setTimeout(fetchWanted, 70);
+    }
+    /* Only what is still in sight a moment later: who drags the scroll bar passes over the rest. */
+    function fetchWanted() {
+      soon = 0;
+      for (const page of wanted) fetchPage(page);
     }
 
     function place(at, tile) {

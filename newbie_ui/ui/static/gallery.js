@@ -3,7 +3,7 @@
 nb.define("gallery", function (w) {
   "use strict";
   const { h, fill, icon, iconButton } = nb;
-  const { t, read, write, complain, download, number, whenShown, textButton } = nb.parts;
+  const { t, read, write, complain, download, markTab, number, whenShown, textButton } = nb.parts;
   const may = (w.props.value || {}).may || {};
   const FACETS = ["collection", "character", "preset"];
   const filter = { q: "", order: "newest", favourite: "", today: "", collection: "", character: "", preset: "" };
@@ -86,8 +86,7 @@ nb.define("gallery", function (w) {
       FACETS.map((key) => filter[key] ? chip(key === "preset" ? presetName(filter[key]) : filter[key], key) : null));
   }
   function showTotal(total) {
-    const tab = document.querySelector("#nb-tabs button[role=tab]:nth-of-type(2)");
-    if (tab && !narrowed()) tab.dataset.n = total ? number(total) : "";
+    if (!narrowed()) markTab(total);
     grid.box.hidden = !total;
     empty.hidden = Boolean(total);
     if (!total) {
@@ -223,6 +222,6 @@ nb.define("gallery", function (w) {
     else if (event.key === "Backspace" && !search.value) { const last = FACETS.find((key) => filter[key]); if (last) setFilter({ [last]: "" }); }
   });
   order.addEventListener("change", () => setFilter({ order: order.value }));
-  nb.on("picture", () => { stale = true; if (w.element.offsetParent) refresh(true); });
+  nb.on("picture-done", () => { stale = true; if (w.element.offsetParent) refresh(true); });
   whenShown(w.element, () => refresh(!stale));
 });
