@@ -2,7 +2,8 @@
 
 The same held-out prompts and seeds are sampled with every sampler at several step counts and read by the reader. The
 accuracy is the mean of all graded attributes; a sampler is *there* at the first count from which on it stays within
-one point of its own accuracy at 50 steps. Prints a table (for docs/samplers.md) and one JSON line.
+one point of its own accuracy at the largest. Prints a table after each batch of prompts (so that a run may be stopped
+early) and at last one JSON line.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from newbie_ui.demo.evaluate import MANNERS, captions_of, grade_pictures, held_out_scenes, make_pictures
+from newbie_ui.demo.evaluate import MANNERS, captions_of, grade_pictures, held_out_scenes
+from newbie_ui.demo.grading import Score
+from newbie_ui.demo.reader import Reader
 from newbie_ui.demo.weights_folder import WEIGHTS, load_reader
 from newbie_ui.model.pipeline import NewbiePipeline
 from newbie_ui.model.schedule import make_schedule
@@ -39,23 +42,31 @@ def steps_needed(curve: Mapping[int, float], margin: float = MARGIN) -> int:
 
 
 def measure(
-    pipe: NewbiePipeline, reader, number: int, batch: int, counts: Sequence[int], samplers: Sequence[str], schedule: str
-) -> dict[str, dict[int, float]]:
-    """sampler → steps → accuracy in percent, on `number` scenes of two characters."""
+    pipe: NewbiePipeline,
+    reader: Reader,
+    number: int,
+    batch: int,
+    counts: Sequence[int],
+    samplers: Sequence[str],
+    schedule: str,
+) -> Iterator[tuple[int, dict[str, dict[int, float]]]]:
+    """After each batch of scenes of two characters: how many so far, and sampler → steps → accuracy in percent."""
     scenes = held_out_scenes(2, number)
     texts = captions_of(scenes, MANNERS["xml"])
-    curves: dict[str, dict[int, float]] = {}
-    for sampler in samplers:
-        for steps in counts:
-            choice = make_schedule(sampler, schedule, steps, pipe.defaults["shift"])
-            parts = []
-            for start in range(0, number, batch):  # a scheduler is used once
-                some = texts[start : start + batch]
-                parts.append(make_pictures(pipe, some, len(some), scheduler=choice.scheduler()))
-            score = grade_pictures(reader, scenes, torch.cat(parts))
-            curves.setdefault(sampler, {})[steps] = round(accuracy(score.as_dict()), 2)
-            print(f"{sampler} {steps}: {curves[sampler][steps]}", flush=True)
-    return curves
+    scores = {(sampler, steps): Score() for sampler in samplers for steps in counts}
+    for start in range(0, number, batch):
+        some = texts[start : start + batch]
+        for (sampler, steps), score in scores.items():
+            scheduler = make_schedule(sampler, schedule, steps, pipe.defaults["shift"]).scheduler()
+            seeds = [torch.Generator().manual_seed(start + k) for k in range(len(some))]
+            images = pipe(some, generator=seeds, scheduler=scheduler, output_type="pt").images.float().cpu()
+            added = grade_pictures(reader, scenes[start : start + batch], 2 * images - 1)
+            score.right.update(added.right)
+            score.all.update(added.all)
+        curves: dict[str, dict[int, float]] = {sampler: {} for sampler in samplers}
+        for (sampler, steps), score in scores.items():
+            curves[sampler][steps] = round(accuracy(score.as_dict()), 2)
+        yield start + len(some), curves
 
 
 def table(curves: Mapping[str, Mapping[int, float]]) -> str:
@@ -89,9 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     pipe.set_progress_bar_config(disable=True)
     reader = load_reader(given.model / "reader").to(given.device)
     counts = [int(n) for n in given.counts.split(",")]
-    curves = measure(pipe, reader, given.prompts, given.batch, counts, given.samplers.split(","), given.schedule)
-    print(table(curves))
-    facts = {"prompts": given.prompts, "schedule": given.schedule, "seconds": round(time.monotonic() - started, 1)}
+    rounds = measure(pipe, reader, given.prompts, given.batch, counts, given.samplers.split(","), given.schedule)
+    for done, curves in rounds:
+        print(f"{done} prompts, {time.monotonic() - started:.0f} s\n{table(curves)}", flush=True)
+    facts = {"prompts": done, "schedule": given.schedule, "seconds": round(time.monotonic() - started, 1)}
     line = json.dumps({**facts, "accuracy": curves})
     if given.out:
         given.out.write_text(line + "\n", encoding="utf-8")
