@@ -67,5 +67,7 @@
   nb.on("pulse", () => { if (!counted) { counted = true; countPictures(); } });
   nb.on("picture-done", countPictures);
 
-  nb.parts = { markTab, t, read, write, request, complain, download, when, number, whenShown, textButton };
+  const presetName = (name) => { const found = nb.state.presets.find((preset) => preset.name === name); return found ? found.label : name; };
+
+  nb.parts = { markTab, presetName, t, read, write, request, complain, download, when, number, whenShown, textButton };
 })();

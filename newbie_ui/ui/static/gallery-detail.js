@@ -2,7 +2,7 @@
 (function () {
   "use strict";
   const { h, fill, icon, iconButton } = nb;
-  const { t, when, textButton, download } = nb.parts;
+  const { t, presetName, when, textButton, download } = nb.parts;
 
   const fact = (label, value) => value === null || value === undefined || value === "" ? null
     : h("div.nb-g-md", {}, h("span", {}, label), h("b", {}, String(value)));
@@ -27,7 +27,7 @@
     return h("div.card.nb-g-stats", {},
       h("div.row", {}, h("span.big", {}, total.toFixed(total < 100 ? 2 : 0), h("small", {}, " s")), h("span.grow"), h("span.lab", {}, figures)),
       stages(item),
-      h("div.lab.spread", {}, item.facts.map((text) => h("span", {}, text))));
+      h("div.lab.spread", {}, item.facts.map((text) => h("span", {}, presetName(text)))));
   }
 
   function block(part) {
@@ -95,7 +95,7 @@
         act.allowed ? iconButton("trash", t("delete"), act.remove) : null),
       stats(item),
       h("div.nb-g-mdg", {}, fact(t("seed"), item.seed), fact(t("size"), item.width + " × " + item.height), fact(t("steps"), item.steps),
-        fact(t("guidance"), item.guidance_scale), fact(t("sampler"), item.sampler), fact(t("preset"), item.preset),
+        fact(t("guidance"), item.guidance_scale), fact(t("sampler"), item.sampler), fact(t("preset"), presetName(item.preset)),
         fact("LoRA", item.loras.join(", ")), fact(t("program"), item.program === "newbie_ui" ? "" : item.program),
         fact(t("made"), when(item.created_at)), fact(t("model"), item.model), fact(t("file"), item.file)),
       h("div.nb-g-marks", {}, rating(item, act), collections(item, act)),

@@ -3,7 +3,7 @@
 nb.define("gallery", function (w) {
   "use strict";
   const { h, fill, icon, iconButton } = nb;
-  const { t, read, write, complain, download, markTab, number, whenShown, textButton } = nb.parts;
+  const { t, read, write, complain, download, markTab, number, presetName, whenShown, textButton } = nb.parts;
   const may = (w.props.value || {}).may || {};
   const FACETS = ["collection", "character", "preset"];
   const filter = { q: "", order: "newest", favourite: "", today: "", collection: "", character: "", preset: "" };
@@ -60,7 +60,6 @@ nb.define("gallery", function (w) {
     grid.reset().catch(complain);
   }
 
-  const presetName = (name) => { const found = nb.state.presets.find((preset) => preset.name === name); return found ? found.label : name; };
   function navItem(label, count, on, run, glyph) {
     return h("button.nb-g-item" + (on ? ".on" : ""), { type: "button", "aria-pressed": String(on), onclick: run },
       glyph ? icon(glyph, true) : null, h("span.name", {}, label), h("span.n", {}, number(count)));
@@ -222,6 +221,7 @@ nb.define("gallery", function (w) {
     else if (event.key === "Backspace" && !search.value) { const last = FACETS.find((key) => filter[key]); if (last) setFilter({ [last]: "" }); }
   });
   order.addEventListener("change", () => setFilter({ order: order.value }));
+  nb.on("presets", () => { drawNav(); drawChips(); });
   nb.on("picture-done", () => { stale = true; if (w.element.offsetParent) refresh(true); });
   whenShown(w.element, () => refresh(!stale));
 });
