@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from newbie_ui.engine.base import Engine, EngineStatus
 from newbie_ui.errors import NewbieError, PictureError, RequestError, UserError
+from newbie_ui.gallery import recipe
 from newbie_ui.gallery.record import Record
 from newbie_ui.prompt.budget import POSSIBLE, TRAINED
 from newbie_ui.prompt.complete import complete
@@ -24,6 +26,7 @@ from newbie_ui.ui.shelf import Query, Shelf
 log = logging.getLogger(__name__)
 FOLLOW_EVERY_S = 0.08
 IDLE_S = 0.6  # a page stays with the board this long after the last job, for the one that is just being queued
+JUST_NOW_S = 5.0  # a job that ended this long ago is still news: short ones end before a page can follow them
 FALLBACK_SIZES = ((1024, 1024), (832, 1216), (1216, 832), (768, 1344), (1344, 768))
 COMPLETIONS = 8
 RECENT = 24
@@ -135,15 +138,15 @@ class Actions:
     async def follow(self) -> AsyncIterator[Value]:
         """What the middle column shows, each time it changes, until no job is left. No job's end is left out."""
         self.board.sync()
-        seen, idle, open_jobs = None, 0.0, set()
+        long_ago = time.monotonic() - JUST_NOW_S
+        told = {view.job for view in self.board.views() if view.ended and view.ended_at < long_ago}
+        seen, idle = None, 0.0
         while idle < IDLE_S:
-            views_now = self.board.views()
-            active = any(not view.ended for view in views_now)
-            for view in views_now:
-                if not view.ended:
-                    open_jobs.add(view.job)
-                elif view.job in open_jobs:
-                    open_jobs.discard(view.job)
+            known = self.board.views()
+            active = any(not view.ended for view in known)
+            for view in known:
+                if view.ended and view.job not in told:
+                    told.add(view.job)
                     yield {**views.stage(view, self._size_of(view.job)), "following": active}
             current = self.board.current()
             if current is not None and not current.ended and (current.job, current.version) != seen:
@@ -183,8 +186,8 @@ class Actions:
             log.debug("presets asked for an odd size or number of steps")
         return views.preset_list(self.engine.presets(request), self.engine.status(), selected)
 
-    def first_stage(self) -> Value:
-        """The newest picture with its cost, or nothing yet."""
+    def begin(self, _message: Any = None) -> Value:
+        """What a page shows when it opens: the newest picture with its cost, or nothing yet."""
         recent = self.recent()
         return {**self.shown(recent[0] if recent else None), "recent": recent}
 
@@ -222,7 +225,7 @@ class Actions:
         """The query of a link to a stored picture's recipe; "" if the picture is gone."""
         try:
             return restore.link(self.recipe_of(_id(message)).values)
-        except PictureError:
+        except UserError:  # the picture is gone, or its recipe is too long for a link
             return ""
 
     def code(self, message: Any) -> str:
@@ -232,7 +235,7 @@ class Actions:
             values = self.recipe_of(_id(message)).values
         except PictureError:
             return ""
-        return restore.python_code(GenerateRequest(**values), model.source if model else "")
+        return recipe.as_python(values, model.source if model else "")
 
     def _system(self, text: Any) -> str:
         model = self.engine.status().model

@@ -52,6 +52,7 @@ class JobView:
     denoise_s: float = 0.0  # so far, of the present picture
     results: tuple[GenerateResult, ...] = ()
     failure: Failed | None = None
+    ended_at: float = 0.0  # time.monotonic
 
     @property
     def ended(self) -> bool:
@@ -126,7 +127,8 @@ class Board:
             if old is None:
                 return
             view = self._next(old, event)
-            self._views[event.job] = replace(view, version=old.version + 1)
+            ended_at = time.monotonic() if view.ended else 0.0
+            self._views[event.job] = replace(view, version=old.version + 1, ended_at=ended_at)
             if view.ended:
                 self._views.move_to_end(event.job)
 

@@ -68,9 +68,14 @@ class CreateTab:
             with gr.Column(elem_id="nb-mid"):
                 self.stage = widget(
                     "stage",
-                    self.actions.first_stage(),
+                    {"state": "empty"},
                     events=("pick", "restore"),
-                    server_functions=[self.actions.control, self.actions.share, self.actions.code],
+                    server_functions=[
+                        self.actions.begin,
+                        self.actions.control,
+                        self.actions.share,
+                        self.actions.code,
+                    ],
                     elem_id="nb-stage",
                 )
             with gr.Column(elem_id="nb-left"):
@@ -99,7 +104,8 @@ class CreateTab:
         status = self.ctx.engine.status()
         values = bind.defaults(status.model.defaults if status.model else {})
         with gr.Group(elem_classes=["nb-plain"]):
-            self.size = widget("sizes", self.actions.sizes(status), events=("resized",))
+            shown = [values[name] for name in KNOBS]
+            self.size = widget("sizes", {**self.actions.sizes(status), "knobs": shown}, events=("resized",))
             for name in bind.SLIDERS:
                 self.knobs[name] = bind.component(name, values[name])
             self.seed = widget("seed", "")
@@ -134,8 +140,8 @@ class CreateTab:
         self.editor.ab(self.compare, given, self.teller, **PRIVATE)
         self.grid.connect(given, self._asked)
         self.ctx.header.follow(**follow)
-        self.ctx.header.settled(self.settle, self.size, [self.size, self.presets, self.loras, *knobs], **PRIVATE).then(
-            None, knobs, knobs, js="(...v) => nb.kept(...v)", **PRIVATE
+        self.ctx.header.settled(self.settle, self.size, [self.size, self.presets, self.loras], **PRIVATE).then(
+            None, [self.size, *knobs], knobs, js="(size, ...values) => nb.kept(size, values)", **PRIVATE
         )
         self.stage.pick(self.pick, None, self.stage, **PRIVATE)
         costs = [self.size, self.knobs["steps"]]
@@ -187,14 +193,16 @@ class CreateTab:
         return self.actions.shown(event._data.get("id"))
 
     def settle(self, size: Any) -> list[Any]:
-        """The model has become known, or is another one: its sizes, presets, LoRAs and defaults."""
+        """The model has become known, or is another one: its sizes, presets, LoRAs and defaults.
+
+        Defaults go with the size: the browser decides between them, what it kept, and what was typed meanwhile.
+        """
         status = self.ctx.engine.status()
         values = bind.defaults(status.model.defaults if status.model else {})
         return [
-            {**self.actions.sizes(status), "fresh": True},
+            {**self.actions.sizes(status), "fresh": True, "knobs": [values[name] for name in KNOBS]},
             self.actions.presets(size, values["steps"]),
             {"names": list(self.ctx.engine.loras())},
-            *(values[name] for name in KNOBS),
         ]
 
     def fill(self, restored: Restored) -> list[Any]:

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from gradio import networking
 
 from newbie_ui.ui.page import PageAssets
+from newbie_ui.ui.shell import add_shell
 
 MAX_WAITING = 200  # calls of all visitors together; small ones (completion, token count) count too
 CALLS_AT_ONCE = 32  # following a job occupies one for as long as the job takes
@@ -68,6 +69,7 @@ def mount(
     app: FastAPI, blocks: gr.Blocks, assets: PageAssets, *, file_limit: int, root_path: str = "", mcp: bool = False
 ) -> Mounted:
     """Put the page at `/` of `app`, after routes of our own."""
+    add_shell(app, assets.css, assets.js)
     blocks.queue(max_size=MAX_WAITING, api_open=False, default_concurrency_limit=CALLS_AT_ONCE)
     blocks.state_session_capacity = MAX_SESSIONS
     gr.mount_gradio_app(

@@ -1,8 +1,8 @@
 """The page as a whole: header, four tabs, and what the server needs to serve it.
 
 `build_page` puts the tabs together; each tab is one file with `build(ctx: PageContext)`. The page speaks to an engine
-and a gallery that it is given and knows neither torch nor the device. Theme, style, script and translations are
-arguments of `launch()` or `mount_gradio_app()` in Gradio 6: `page_assets()` returns them all.
+and a gallery that it is given and knows neither torch nor the device. Theme, styles, scripts and translations are
+not part of the blocks in Gradio 6: `page_assets()` returns them all.
 
 Pictures are shown by gallery id from two addresses that the server has to provide, relative to the page:
 `pictures/<id>.png` (the file as it was saved) and `thumbs/<id>.webp`.
@@ -41,25 +41,22 @@ class PageContext:
 
 @dataclass(frozen=True)
 class PageAssets:
-    """Arguments of `launch()` and `mount_gradio_app()` that belong to the page."""
+    """What belongs to the page beside its blocks: `css` and `js` for `shell.add_shell`, the rest for Gradio."""
 
+    css: str
+    js: str
     theme: gr.themes.Base
-    head: str  # style sheets and scripts
     i18n: gr.I18n
 
     def arguments(self) -> dict[str, Any]:
         """For `mount_gradio_app(app, page, **assets.arguments())`."""
-        return {"theme": self.theme, "head": self.head, "i18n": self.i18n}
+        return {"theme": self.theme, "i18n": self.i18n}
 
 
 def page_assets() -> PageAssets:
-    """Theme, style sheets, scripts and translations; read once at start.
-
-    The style sheets go into the head and not into `css`: they are there at the first paint, and Gradio leaves their
-    selectors alone (it would put its container in front of each, also of those for `body` and for dialogs).
-    """
-    head = f"<style>{theme.css()}</style>\n{theme.scripts()}\n<script>{words.script()}</script>"
-    return PageAssets(theme=theme.theme(), head=head, i18n=words.i18n())
+    """Theme, style sheets, scripts and translations; read once at start, after the page was built."""
+    script = f"{theme.script()}\n{words.script()}"
+    return PageAssets(css=theme.css(), js=script, theme=theme.theme(), i18n=words.i18n())
 
 
 def build_page(engine: Engine, pictures: Any, app_settings: Any = None) -> gr.Blocks:

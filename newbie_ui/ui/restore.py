@@ -7,42 +7,23 @@ is kept on the server; what is in it is trusted in nothing.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import re
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from newbie_ui.errors import PromptError, RequestError
-from newbie_ui.gallery import metadata
+from newbie_ui.gallery import metadata, recipe
 from newbie_ui.prompt import positions, split
 from newbie_ui.prompt.paste import Pasted, to_prompt
 from newbie_ui.prompt.xml import build
 from newbie_ui.request import PARAMETERS, GenerateRequest, LoraUse
 
 MAX_TEXT_BYTES = 500_000
-MAX_LINK_CHARS = 32_000
-MAX_LINK_BYTES = 200_000
 MAX_SAID = 4
 # Words of the A1111 settings line and our fields.
 SETTINGS = {"steps": "steps", "cfg scale": "guidance_scale", "seed": "seed", "shift": "shift"}
-# Our fields and the pipeline's arguments.
-ARGUMENTS = {
-    "system_prompt": "system_prompt",
-    "width": "width",
-    "height": "height",
-    "steps": "num_inference_steps",
-    "guidance_scale": "guidance_scale",
-    "guidance_renorm": "guidance_renorm",
-    "guidance_rescale": "guidance_rescale",
-    "guidance_start": "guidance_start",
-    "guidance_end": "guidance_end",
-    "shift": "shift",
-}
 _SIZE = re.compile(r"(\d{2,5})\s*[x×]\s*(\d{2,5})")
 
 
@@ -140,58 +121,13 @@ def _said(first: str, more: tuple[str, ...]) -> str:
     return " ".join((first, *more[:MAX_SAID]))
 
 
-# ---- links ------------------------------------------------------------------------------------------------------
-
-
 def link(values: Mapping[str, Any]) -> str:
-    """The recipe for the query of a link: only what differs from an empty request."""
-    empty = GenerateRequest().to_dict()
-    recipe = {key: value for key, value in values.items() if key in empty and value != empty[key] and value is not None}
-    recipe.pop("preset", None)  # of this machine
-    recipe["loras"] = [[use.name, use.weight] for use in values.get("loras", ())]
-    if "seed" in recipe:
-        recipe["seed"] = str(recipe["seed"])
-    text = json.dumps({k: v for k, v in recipe.items() if v not in ([], ())}, ensure_ascii=False, separators=(",", ":"))
-    return base64.urlsafe_b64encode(zlib.compress(text.encode("utf-8"), 9)).decode("ascii").rstrip("=")
+    """The recipe for the query of a link. The preset stays out: it is of this machine."""
+    return recipe.link({**values, "preset": GenerateRequest().preset})
 
 
 def from_link(query: str) -> Restored:
     """The values of a link. Raises PromptError for what cannot be read."""
-    unreadable = PromptError("The recipe in this link cannot be read. Ask for the link again, or for the picture.")
-    if len(query) > MAX_LINK_CHARS:
-        raise unreadable
-    try:
-        packed = base64.urlsafe_b64decode(query + "=" * (-len(query) % 4))
-        opened = zlib.decompressobj()
-        recipe = json.loads(opened.decompress(packed, MAX_LINK_BYTES))
-        if not isinstance(recipe, dict):
-            raise unreadable
-        values = {key: value for key, value in recipe.items() if key in {f.name for f in fields(GenerateRequest)}}
-        values["loras"] = tuple(LoraUse(str(name)[:200], float(weight)) for name, weight in recipe.get("loras", ()))
-    except (ValueError, TypeError, zlib.error, binascii.Error, RecursionError) as error:
-        raise unreadable from error
-    return Restored(_checked(values), "Opened from a link. Nothing runs until you press Generate.")
-
-
-# ---- copies -----------------------------------------------------------------------------------------------------
-
-
-def python_code(request: GenerateRequest, model: str) -> str:
-    """A script for diffusers users that makes this picture."""
-    lines = [
-        "import torch",
-        "",
-        "from newbie_ui.model.pipeline import NewbiePipeline",
-        "",
-        f"pipe = NewbiePipeline.from_pretrained({model!r}, torch_dtype=torch.bfloat16)",
-        "image = pipe(",
-        f"    {request.prompt!r},",
-        f"    negative_prompt={request.negative_prompt!r},",
-    ]
-    empty = GenerateRequest()
-    for name, argument in ARGUMENTS.items():
-        if getattr(request, name) != getattr(empty, name):
-            lines.append(f"    {argument}={getattr(request, name)!r},")
-    if request.seed is not None:
-        lines.append(f'    generator=torch.Generator("cpu").manual_seed({request.seed}),')
-    return "\n".join([*lines, ").images[0]", 'image.save("picture.png")', ""])
+    values, problems = recipe.read_link(query)
+    values.pop("preset", None)
+    return Restored(_checked(values), _said("Opened from a link. Nothing runs until you press Generate.", problems))

@@ -144,7 +144,9 @@ def css() -> str:
     return token_css() + "\n".join(path.read_text("utf-8") for path in sorted(STATIC.glob("*.css")))
 
 
-def scripts() -> str:
-    """All scripts of the page as `<script>` elements: `core.js` first, then the rest of `static/*.js` by name."""
+def script() -> str:
+    """All scripts: `core.js` first, then the rest of `static/*.js` by name. One that fails stops no other."""
     files = sorted(STATIC.glob("*.js"), key=lambda path: (path.name != "core.js", path.name))
-    return "\n".join(f"<script>{path.read_text('utf-8')}</script>" for path in files)
+    return "\n".join(
+        f"try {{\n{path.read_text('utf-8')}\n}} catch (e) {{ console.error({path.name!r}, e); }}" for path in files
+    )

@@ -35,14 +35,19 @@ def words() -> Mapping[str, Mapping[str, str]]:
     return MappingProxyType({"en": english, **tables})
 
 
+_used: set[str] = set()
+
+
 def i18n() -> gr.I18n:
-    return gr.I18n(**words())
+    """For Gradio: the words that its components on the built page have."""
+    return gr.I18n(**{language: {k: table[k] for k in _used if k in table} for language, table in words().items()})
 
 
 def word(key: str) -> Any:
     """A word that Gradio translates in the browser."""
     if key not in words()["en"]:
         raise KeyError(f"i18n/en.json has no {key!r}")
+    _used.add(key)
     return gr.I18n()(key)
 
 

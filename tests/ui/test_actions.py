@@ -18,6 +18,8 @@ NASTY = '<img src=x onerror="alert(1)">${1+1}{{value}}<script>alert(2)</script>'
 def engine():
     engine = FakeEngine(step_s=0.003)
     engine.open()
+    while engine.status().model is None:
+        time.sleep(0.005)
     yield engine
     engine.close()
 

@@ -4,11 +4,15 @@ import re
 import subprocess
 import sys
 
+import gradio as gr
 import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 from newbie_ui.engine.fake import FakeEngine
 from newbie_ui.ui import theme, words
 from newbie_ui.ui.page import build_page, page_assets
+from newbie_ui.ui.shell import add_shell
 
 SCRIPTS = sorted(theme.STATIC.glob("*.js"))
 
@@ -102,8 +106,25 @@ def contrast(a, b):
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_assets_download_nothing():
+def test_assets_download_nothing_from_elsewhere():
     assets = page_assets()
-    assert set(assets.arguments()) == {"theme", "head", "i18n"}
-    assert not re.search(r"""(src|href)=["']?https?:""", assets.head)
-    assert "@import" not in assets.head
+    assert set(assets.arguments()) == {"theme", "i18n"}
+    assert "@import" not in assets.css
+    assert "url(" not in assets.css
+    assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)[\w.]+", assets.js)
+
+
+def test_the_page_carries_our_style_and_script_before_its_own():
+    app = FastAPI()
+    add_shell(app, "body{}", "var x = 1;")
+    blocks = build_page(FakeEngine(), None)
+    gr.mount_gradio_app(app, blocks, path="/", **page_assets().arguments())
+    with TestClient(app) as client:
+        page = client.get("/").text
+        tag = re.search(r'<link rel="stylesheet" href="(page/\w+\.css)"><script src="(page/\w+\.js)"></script>', page)
+        assert page.index("<base ") < tag.start() < page.index("window.gradio_config")
+        style, script = (client.get("/" + name) for name in tag.groups())
+        assert (style.text, script.text) == ("body{}", "var x = 1;")
+        assert "immutable" in script.headers["cache-control"]
+        assert client.get("/page/other.js").status_code == 404
+        assert client.get("/config", headers={"accept-encoding": "gzip"}).json()["version"]

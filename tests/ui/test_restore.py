@@ -1,8 +1,6 @@
 """Recipes from pictures, texts and links: only what a source states, checked, with a sentence about the rest."""
 
 import json
-import zlib
-from base64 import urlsafe_b64encode
 
 import pytest
 from PIL import Image, PngImagePlugin
@@ -122,32 +120,10 @@ def test_a_link_carries_the_whole_recipe():
     assert set(values) >= {"prompt", "seed", "steps", "width", "height", "shift", "negative_prompt"}
 
 
-def packed(data):
-    return urlsafe_b64encode(zlib.compress(json.dumps(data).encode())).decode().rstrip("=")
-
-
-@pytest.mark.parametrize(
-    "query",
-    ["", "%%%", "AAAA", "x" * 40_000, packed([1]), packed({"loras": [1]}), packed({"prompt": "x" * 10**6}), packed(5)],
-)
+@pytest.mark.parametrize("query", ["", "%%%", "1AAAA", "x" * 40_000])
 def test_an_unreadable_link_is_refused_in_a_sentence(query):
     with pytest.raises(PromptError, match="link"):
         restore.from_link(query)
-
-
-def test_values_of_a_link_are_checked_one_by_one():
-    values = restore.from_link(
-        packed({"prompt": "cat", "steps": 10**9, "width": "wide", "preset": 5, "evil": 1})
-    ).values
-    assert values == {"prompt": "cat", "loras": ()}
-
-
-def test_the_python_script_holds_the_recipe_and_compiles():
-    code = restore.python_code(GenerateRequest(prompt='a "b"\n\\n', seed=3, steps=4, guidance_end=0.5), "owner/name")
-    compile(code, "copied", "exec")
-    assert "num_inference_steps=4" in code
-    assert "guidance_end=0.5" in code
-    assert "manual_seed(3)" in code
 
 
 def test_a_text_file_must_be_text(tmp_path):

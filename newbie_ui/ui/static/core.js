@@ -112,6 +112,19 @@ window.nb = window.nb || (function () {
     } catch { /* private window or full: nothing is kept */ }
   }
 
+  /* The right colours from the first paint; later Gradio's class on the body says them. */
+  const scheme = stored("theme");
+  if (scheme ? scheme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches) document.documentElement.classList.add("dark");
+
+  /* A language chosen on the page is what the browser says from now on, so that Gradio's own words follow it, too. */
+  const chosen = stored("language");
+  if (typeof chosen === "string") {
+    try {
+      Object.defineProperty(navigator, "language", { configurable: true, get: () => chosen });
+      Object.defineProperty(navigator, "languages", { configurable: true, get: () => [chosen] });
+    } catch { /* an old browser keeps its own */ }
+  }
+
   /* Figures as people read them. */
   function seconds(s) {
     if (s === null || s === undefined || !isFinite(s)) return "";

@@ -76,7 +76,7 @@ nb.define("dock", function (w) {
     return preset && preset.seconds ? preset.seconds * images : null;
   }
   function drawButton() {
-    const busy = nb.state.jobs.length > 0, s = eta();
+    const busy = nb.state.jobs.length > 0 || nb.state.following, s = eta();
     plus.style.display = busy ? "" : "none";
     text.textContent = busy ? t("add_to_queue") : t("generate");
     cost.textContent = s ? "≈ " + nb.seconds(s) : "";
@@ -97,6 +97,7 @@ nb.define("dock", function (w) {
 
   nb.on("composed", (answer) => { budget = answer.budget; notes = answer.notes || []; drawTokens(); drawNotes(); });
   nb.on("pulse", drawButton);
+  nb.on("stage", drawButton);
   nb.on("presets", drawButton);
   nb.on("size", drawButton);
   nb.on("generate", generate);

@@ -77,12 +77,13 @@
 
   /* Settings of the form, kept in this browser: for the model they were made for. */
   nb.keep = (values) => { nb.state.knobs = values; if (nb.state.kept && nb.state.pulse) nb.store("settings", { model: nb.state.pulse.model_key || "", values }); nb.emit("settings", values); return []; };
-  nb.kept = (...values) => {
-    const saved = nb.stored("settings");
+  nb.kept = (size, values) => {
+    const saved = nb.stored("settings"), before = nb.state.base || values, model = nb.state.pulse && nb.state.pulse.model_key;
+    const good = saved && Array.isArray(saved.values) && saved.values.length === values.length && saved.model === model;
+    const base = good ? saved.values : size.knobs || values;
     nb.state.kept = true;
-    nb.state.knobs = values;
-    const good = saved && Array.isArray(saved.values) && saved.values.length === values.length && nb.state.pulse && saved.model === nb.state.pulse.model_key;
-    if (good) nb.state.knobs = saved.values.map((x, i) => (typeof x === typeof values[i] ? x : values[i]));
+    nb.state.base = base;
+    nb.state.knobs = values.map((value, i) => (value !== before[i] || typeof base[i] !== typeof value ? value : base[i]));
     return nb.state.knobs;
   };
   /* The whole form but its text, to be brought back by undo. */
@@ -98,7 +99,7 @@ nb.define("teller", function (w) {
     const error = (w.props.value || {}).error || null;
     nb.emit("error", error);
     nb.emit("field-error", error);
-    if (!error && !w.props.value.quiet) nb.emit("ask");
+    if (!error && !w.props.value.quiet) nb.emit("follow");
     if ((w.props.value.compare || []).length === 2) nb.emit("compare-jobs", w.props.value.compare);
   });
 });

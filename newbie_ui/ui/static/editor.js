@@ -93,9 +93,11 @@ nb.define("editor", function (w) {
     draw(true);
     if (mode === "xml") xml.focus();
   }
+  /* Nodes under the pointer are kept, never rebuilt: a click must not lose its target. */
+  const switches = [["cards", t("cards")], ["xml", "XML"]].map(([key, label]) => [key, h("button", { type: "button", onclick: () => setMode(key) }, label)]);
+  fill(switcher, switches.map(([, button]) => button));
   function drawSwitch() {
-    fill(switcher, [["cards", t("cards")], ["xml", "XML"]].map(([key, label]) =>
-      h("button" + (mode === key ? ".on" : ""), { type: "button", "aria-pressed": String(mode === key), onclick: () => setMode(key) }, label)));
+    for (const [key, button] of switches) { button.classList.toggle("on", mode === key); button.setAttribute("aria-pressed", String(mode === key)); }
   }
 
   /* ---- edits ---- */

@@ -4,7 +4,7 @@ nb.define("header", function (w) {
   "use strict";
   const { h, fill, icon, iconButton, t, emit, state } = nb;
   const SVG = "http://www.w3.org/2000/svg";
-  let pulse = w.props.value || {}, settled = null, timer = 0, asking = false, failures = 0;
+  let pulse = w.props.value || {}, settled = null, timer = 0, asking = false, again = false, failures = 0;
 
   function mark() {
     const svg = document.createElementNS(SVG, "svg");
@@ -45,6 +45,7 @@ nb.define("header", function (w) {
   function applyTheme() {
     const wanted = nb.stored("theme");
     if (wanted && dark() !== (wanted === "dark")) document.body.classList.toggle("dark", wanted === "dark");
+    document.documentElement.classList.remove("dark");
     fill(theme, icon(dark() ? "sun" : "moon"));
   }
 
@@ -70,7 +71,7 @@ nb.define("header", function (w) {
 
   async function ask() {
     clearTimeout(timer);
-    if (asking) return;
+    if (asking) { again = true; return; }
     asking = true;
     try {
       take(await w.server.pulse({}));
@@ -81,12 +82,15 @@ nb.define("header", function (w) {
       if (failures === 2) nb.say(t("server_gone"));
     }
     asking = false;
+    if (again) { again = false; ask(); return; }
     const busy = state.jobs.length > 0 || ["opening", "new"].includes(pulse.state);
     if (!document.hidden) timer = setTimeout(ask, failures ? 5000 : busy ? 1000 : 5000);
   }
   nb.on("ask", ask);
+  nb.on("follow", () => { w.trigger("follow"); ask(); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
   w.watch("value", () => take(w.props.value || {}));
+  document.documentElement.lang = nb.locale();
   applyTheme();
   draw();
   state.pulse = pulse;

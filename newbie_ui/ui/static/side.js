@@ -66,6 +66,7 @@ nb.define("sizes", function (w) {
   const { h, fill, t, emit } = nb;
   let v = w.props.value || { sizes: [], width: null, height: null }, custom = false;
   const saved = nb.stored("size");
+  nb.state.base = v.knobs;
 
   const publish = (tell) => {
     w.props.value = { ...v };
@@ -150,38 +151,55 @@ nb.define("loras", function (w) {
   draw();
 });
 
-/* Queue: running first, then waiting in order. Drag or arrow keys reorder; the cross takes a job out. */
+/* Queue: what waits, in order. Drag or arrow keys reorder; the cross takes a job out. Rows keep their nodes while they
+   live, so that a click is never lost to a change of the figures. */
 nb.define("queue", function (w) {
   "use strict";
   const { h, fill, icon, iconButton, t, emit } = nb;
-  let dragged = null;
+  const rows = new Map();
+  let dragged = null, waiting = [];
   const send = async (message) => { await w.server.control(message); emit("ask"); };
-  function row(job, position) {
-    const grip = h("button.grip", { type: "button", draggable: "true", "aria-label": t("move_job", { n: position + 1 }), title: t("drag_to_move") }, icon("grip", true));
+  const count = h("span.mut"), clear = h("button.link", { type: "button", onclick: async () => { for (const job of waiting) await w.server.control({ job: job.id, action: "cancel" }); emit("ask"); } }, t("clear"));
+  const none = h("span.cap", {}, t("empty")), list = h("div.card.qs", { role: "list", "aria-label": t("queue") }), help = h("div.card.hollow", {}, t("queue_help")), after = h("p.cap.after");
+  fill(w.element, h("div.sechd", {}, h("h2", {}, t("queue"), " ", count), clear, none), list, help, after);
+
+  function make(id) {
+    const place = () => waiting.findIndex((job) => job.id === id);
+    const grip = h("button.grip", { type: "button", draggable: "true", title: t("drag_to_move") }, icon("grip", true));
     grip.addEventListener("keydown", (event) => {
-      const to = { ArrowUp: position - 1, ArrowDown: position + 1 }[event.key];
-      if (to !== undefined && to >= 0) { event.preventDefault(); send({ job: job.id, action: "move", position: to }); }
+      const to = { ArrowUp: place() - 1, ArrowDown: place() + 1 }[event.key];
+      if (to !== undefined && to >= 0) { event.preventDefault(); send({ job: id, action: "move", position: to }); }
     });
-    grip.addEventListener("dragstart", (event) => { dragged = job.id; event.dataTransfer.effectAllowed = "move"; event.dataTransfer.setData("text/newbie-job", job.id); });
-    const node = h("div.qr", { role: "listitem" }, grip, dots(job), h("span.ttl", {}, job.title, h("small", {}, job.detail)),
-      h("span.sec", {}, job.wait !== null && job.wait !== undefined ? t("in_time", { time: nb.clock(job.wait) }) : ""), iconButton("close", t("remove_from_queue"), () => send({ job: job.id, action: "cancel" }), { small: true }));
+    grip.addEventListener("dragstart", (event) => { dragged = id; event.dataTransfer.effectAllowed = "move"; event.dataTransfer.setData("text/newbie-job", id); });
+    const dots = h("span.dots", { "aria-hidden": "true" }), title = h("span"), detail = h("small"), when = h("span.sec");
+    const node = h("div.qr", { role: "listitem" }, grip, dots, h("span.ttl", {}, title, detail), when, iconButton("close", t("remove_from_queue"), () => send({ job: id, action: "cancel" }), { small: true }));
     node.addEventListener("dragover", (event) => { if (dragged) { event.preventDefault(); node.classList.add("over"); } });
     node.addEventListener("dragleave", () => node.classList.remove("over"));
-    node.addEventListener("drop", (event) => { event.preventDefault(); event.stopPropagation(); if (dragged && dragged !== job.id) send({ job: dragged, action: "move", position }); dragged = null; });
-    return node;
+    node.addEventListener("drop", (event) => { event.preventDefault(); event.stopPropagation(); node.classList.remove("over"); if (dragged && dragged !== id) send({ job: dragged, action: "move", position: place() }); dragged = null; });
+    return { node, grip, dots, title, detail, when };
   }
-  const dots = (job) => h("span.dots", { "aria-hidden": "true" }, Array.from({ length: Math.min(6, job.characters || 0) }, (_, i) => h("span.dot.k" + (i + 1))));
-  let last = "";
   function draw() {
-    const jobs = nb.state.jobs || [], waiting = jobs.filter((j) => j.state === "queued"), now = JSON.stringify(waiting);
-    if (now === last && w.element.firstChild) return;
-    if (w.element.contains(document.activeElement) && dragged) return;
-    last = now;
-    const end = waiting.length ? waiting[waiting.length - 1] : null;
-    fill(w.element, h("div.sechd", {}, h("h2", {}, t("queue"), waiting.length ? h("span.mut", {}, " " + t("n_waiting", { n: waiting.length })) : null),
-      waiting.length ? h("button.link", { type: "button", onclick: async () => { for (const j of waiting) await w.server.control({ job: j.id, action: "cancel" }); emit("ask"); } }, t("clear")) : h("span.cap", {}, t("empty"))),
-      waiting.length ? h("div.card.qs", { role: "list", "aria-label": t("queue") }, waiting.map(row)) : h("div.card.hollow", {}, t("queue_help")),
-      end && end.wait !== null && end.wait !== undefined && end.seconds ? h("p.cap.after", {}, t("all_done_in", { time: nb.clock(end.wait + end.seconds) })) : null);
+    waiting = (nb.state.jobs || []).filter((job) => job.state === "queued");
+    for (const [id, row] of rows) if (!waiting.some((job) => job.id === id)) { row.node.remove(); rows.delete(id); }
+    waiting.forEach((job, i) => {
+      if (!rows.has(job.id)) rows.set(job.id, make(job.id));
+      const row = rows.get(job.id);
+      if (list.children[i] !== row.node) {
+        const focused = document.activeElement === row.grip;
+        list.insertBefore(row.node, list.children[i] || null);
+        if (focused) row.grip.focus();
+      }
+      row.grip.setAttribute("aria-label", t("move_job", { n: i + 1 }));
+      if (row.dots.childElementCount !== Math.min(6, job.characters)) fill(row.dots, Array.from({ length: Math.min(6, job.characters) }, (_, k) => h("span.dot.k" + (k + 1))));
+      row.title.textContent = job.title;
+      row.detail.textContent = job.detail;
+      row.when.textContent = job.wait !== null && job.wait !== undefined ? t("in_time", { time: nb.clock(job.wait) }) : "";
+    });
+    const any = waiting.length > 0, last = waiting[waiting.length - 1];
+    count.textContent = any ? t("n_waiting", { n: waiting.length }) : "";
+    clear.hidden = list.hidden = !any;
+    none.hidden = help.hidden = any;
+    after.textContent = any && last.wait && last.seconds ? t("all_done_in", { time: nb.clock(last.wait + last.seconds) }) : "";
   }
   nb.on("pulse", draw);
   draw();

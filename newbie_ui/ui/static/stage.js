@@ -40,7 +40,11 @@ nb.define("stage", function (w) {
   }
 
   /* ---- tools ---- */
+  let toolsNow = "";
   function drawTools() {
+    const now = JSON.stringify([v.picture, Boolean(v.preview), favourite, recent.length < 2]);
+    if (now === toolsNow) return;
+    toolsNow = now;
     const none = !v.picture || Boolean(v.preview), button = (name, label, run, options) => iconButton(name, label, run, { disabled: none, ...options });
     fill(tools,
       button("star", favourite ? t("unfavourite") : t("favourite"), () => star(), { pressed: favourite, class: favourite ? "on" : "" }),
@@ -96,34 +100,47 @@ nb.define("stage", function (w) {
     h("div.facts", {}, s.facts.map((f) => h("div", { title: f.value }, h("span", {}, t("fact_" + f.key) === "fact_" + f.key ? f.key : t("fact_" + f.key)), h("b" + (f.warn ? ".wrn" : ""), {}, f.value)))));
   }
 
-  function drawProgress() {
-    const p = v.progress || {}, percent = Math.round(100 * (v.fraction || 0));
-    const big = v.state === "queued" ? h("div.big", {}, String(v.ahead), " ", h("small", {}, t("ahead"))) : h("div.big", {}, String(percent), " ", h("small", {}, "%"));
-    const words = v.state === "queued" ? t("waiting") : v.step ? t("step_of", { step: v.step, total: v.steps }) : t("encoding");
-    const stages = [legend("t3", t("encode"), p.cached ? t("cached", { s: fine(p.encode || 0) }) : p.encode === null || p.encode === undefined ? "…" : fine(p.encode)),
-      legend("t1", t("denoise"), fine(p.denoise || 0)), v.pictures > 1 ? legend("t4", t("picture"), t("k_of_n", { k: v.index + 1, n: v.pictures })) : null];
+  /* While a job runs the slot is built once and then only its words and widths change: its buttons stay put. */
+  let run = null;
+  function buildProgress(many, skip) {
     const act = (action) => async () => { await w.server.control({ job: v.job, action }); emit("ask"); };
-    fill(slot, h("div.up.run", {},
-      h("div", {}, big, h("div.cap", {}, words)),
-      h("div", {}, h("div.tl", { role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": percent, "aria-label": words },
-        h("i", { style: { width: percent + "%", background: "var(--nb-t1)" } })), h("div.lab", {}, stages)),
-      h("div.eta", {}, v.eta !== null && v.eta !== undefined ? [h("div.big", {}, nb.clock(v.eta), " ", h("small", {}, t("left"))), p.per_step ? h("div.cap", {}, t("s_per_step", { s: p.per_step.toFixed(3) })) : null] : null)),
-    h("div.runbtns", {},
-      h("button.btn.stop", { type: "button", onclick: act("cancel"), "aria-keyshortcuts": "Escape" }, icon("stop", true), t("stop_now"), h("span.kbd", {}, "Esc")),
-      v.pictures > 1 || nb.state.jobs.length > 1 ? h("button.btn", { type: "button", onclick: act("skip") }, icon("skip", true), t("skip_this")) : null,
-      v.pictures > 1 ? h("button.btn", { type: "button", onclick: act("finish") }, icon("flag", true), t("finish_this")) : null,
-      h("span.grow"), "Notification" in window ? h("button.btn.ghost", { type: "button", "aria-pressed": String(Boolean(nb.stored("notify"))), onclick: askNotify }, icon("bell", true), nb.stored("notify") ? t("will_notify") : t("notify_me")) : null));
+    const bell = "Notification" in window ? h("button.btn.ghost", { type: "button", onclick: askNotify }, icon("bell", true), h("span")) : null;
+    run = {
+      key: v.job + many + skip, big: h("div.big"), cap: h("div.cap"), bar: h("i", { style: { background: "var(--nb-t1)" } }), lab: h("div.lab"),
+      track: h("div.tl", { role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }), eta: h("div.eta"), bell,
+    };
+    run.track.append(run.bar);
+    fill(slot, h("div.up.run", {}, h("div", {}, run.big, run.cap), h("div", {}, run.track, run.lab), run.eta),
+      h("div.runbtns", {},
+        h("button.btn.stop", { type: "button", onclick: act("cancel"), "aria-keyshortcuts": "Escape" }, icon("stop", true), t("stop_now"), h("span.kbd", {}, "Esc")),
+        skip ? h("button.btn", { type: "button", onclick: act("skip") }, icon("skip", true), t("skip_this")) : null,
+        many ? h("button.btn", { type: "button", onclick: act("finish") }, icon("flag", true), t("finish_this")) : null,
+        h("span.grow"), bell));
+  }
+  function drawProgress() {
+    const p = v.progress || {}, percent = Math.round(100 * (v.fraction || 0)), queued = v.state === "queued";
+    const many = v.pictures > 1, skip = many || nb.state.jobs.length > 1;
+    if (!run || run.key !== v.job + many + skip || !slot.contains(run.big)) buildProgress(many, skip);
+    const words = queued ? t("waiting") : v.step ? t("step_of", { step: v.step, total: v.steps }) : v.message || t("encoding");
+    fill(run.big, queued ? String(v.ahead) : String(percent), " ", h("small", {}, queued ? t("ahead") : "%"));
+    run.cap.textContent = words;
+    run.bar.style.width = percent + "%";
+    run.track.setAttribute("aria-valuenow", percent);
+    run.track.setAttribute("aria-label", words);
+    fill(run.lab, legend("t3", t("encode"), p.cached ? t("cached", { s: fine(p.encode || 0) }) : p.encode === null || p.encode === undefined ? "…" : fine(p.encode)),
+      legend("t1", t("denoise"), fine(p.denoise || 0)), many ? legend("t4", t("picture"), t("k_of_n", { k: v.index + 1, n: v.pictures })) : null);
+    fill(run.eta, v.eta !== null && v.eta !== undefined ? [h("div.big", {}, nb.clock(Math.ceil(v.eta)), " ", h("small", {}, t("left"))), p.per_step ? h("div.cap", {}, t("s_per_step", { s: p.per_step.toFixed(3) })) : null] : null);
+    if (run.bell) { run.bell.setAttribute("aria-pressed", String(Boolean(nb.stored("notify")))); run.bell.lastChild.textContent = nb.stored("notify") ? t("will_notify") : t("notify_me"); }
   }
   function drawLoading(pulse) {
     fill(slot, h("div.load", {}, h("div.row", {}, h("b", {}, pulse.message || t("engine_" + pulse.state)), h("span.grow"), h("span.mut", {}, pulse.fraction ? Math.round(100 * pulse.fraction) + " %" : "")),
-      h("div.tl" + (pulse.fraction ? "" : ".wait"), {}, h("i", { style: { width: pulse.fraction ? 100 * pulse.fraction + "%" : "30%", background: "var(--nb-t1)" } })),
+      h("div.tl" + (pulse.fraction || pulse.state === "failed" ? "" : ".wait"), {}, h("i", { style: { width: pulse.fraction ? 100 * pulse.fraction + "%" : "30%", background: "var(--nb-t1)" } })),
       h("div.cap", {}, pulse.state === "failed" ? t("engine_failed_help") : t("generate_queues_already"))));
   }
   function drawFailure() {
     fill(slot, h("div.fail", { role: "alert" }, icon("warn"), h("div", {}, h("b", {}, v.error.title || t("not_made")), h("p", {}, v.error.message),
       v.error.reference ? h("p.cap", {}, t("log_reference", { id: v.error.reference })) : null)));
   }
-  let slotState = "";
   function drawSlot() {
     const pulse = nb.state.pulse || {}, loading = ["new", "opening", "failed"].includes(pulse.state);
     if (v.state === "running" || v.state === "queued" && !loading) drawProgress();
@@ -131,11 +148,14 @@ nb.define("stage", function (w) {
     else if (v.error) drawFailure();
     else if (v.stats) drawStats(v.stats);
     else fill(slot, h("div.load", {}, h("b", {}, t("no_picture_yet")), h("div.cap", {}, t("no_picture_help"))));
-    slotState = v.state;
   }
 
   /* ---- recent ---- */
+  let stripNow = "";
   function drawStrip() {
+    const now = recent.slice(0, 40).join() + "|" + v.picture;
+    if (now === stripNow) return;
+    stripNow = now;
     fill(strip, recent.slice(0, 40).map((id) => h("button" + (id === v.picture ? ".on" : ""), { type: "button", "aria-label": t("show_picture"), "aria-pressed": String(id === v.picture), onclick: () => pick(id) },
       h("img", { src: nb.thumb(id), alt: "", loading: "lazy", draggable: "true" }))));
     strip.hidden = !recent.length;
@@ -189,5 +209,17 @@ nb.define("stage", function (w) {
   nb.on("pick", pick);
   draw();
   drawStrip();
-  emit("stage", v);
+  /* What was made before this page was opened. A job that runs already is more important. */
+  w.server.begin({}).then((first) => {
+    recent = [...recent, ...first.recent.filter((id) => !recent.includes(id))];
+    if (!v.picture && !v.preview && !v.job) {
+      v = { ...v, ...first };
+      nb.state.shown = v.picture;
+      nb.state.seed_used = v.seed;
+      if (v.picture) lookUp(v.picture);
+      draw();
+      emit("stage", v);
+    }
+    drawStrip();
+  }).catch((error) => console.warn("newbie_ui: begin", error));
 });
