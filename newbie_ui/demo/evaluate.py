@@ -130,7 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     reader = load_reader(given.model / "reader").to(given.device)
     options = {"steps": given.steps, "guidance_scale": given.guidance, "shift": given.shift}
     result = evaluate(pipe, reader, given.prompts, given.batch, given.manners.split(","), **options)
-    drawings = draw(held_out_scenes(2, 100) + held_out_scenes(4, 100)).to(given.device)
+    few = min(100, given.prompts)
+    drawings = draw(held_out_scenes(2, few) + held_out_scenes(4, few)).to(given.device)
     used = pipe.defaults
     facts = {
         "prompts": given.prompts,

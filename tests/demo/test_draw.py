@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_heads_are_inside_the_frame_and_apart(count):
             assert 0 <= x0 < x1 <= CANVAS
             assert 0 <= y0 < y1 <= CANVAS
         middles = sorted((x0 + x1) / 2 for x0, _, x1, _ in boxes)
-        assert all(b - a > 40 for a, b in zip(middles, middles[1:]))
+        assert all(b - a > 40 for a, b in pairwise(middles))
 
 
 @pytest.mark.parametrize("word", [word for word in looks.SIDES if looks.SIDES[word]])

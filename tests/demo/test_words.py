@@ -64,8 +64,8 @@ def test_the_official_example_is_understood():
     text = (
         "<character_1><n>$character_1$</n><gender>1girl</gender><appearance>chibi, red_eyes, blue_hair, long_hair, "
         "hair_between_eyes, head_tilt, tareme, closed_mouth</appearance><clothing>school_uniform, serafuku, "
-        "white_sailor_collar, white_shirt, short_sleeves, red_neckerchief, bow, blue_skirt</clothing><expression>happy, "
-        "smile</expression><action>standing, holding, holding_briefcase</action><position>center_left</position>"
+        "white_sailor_collar, white_shirt, short_sleeves, red_neckerchief, bow, blue_skirt</clothing><expression>"
+        "happy, smile</expression><action>standing, holding, holding_briefcase</action><position>center_left</position>"
         "</character_1><general_tags><background>white_background, simple_background</background></general_tags>"
     )
     scene = scene_from_prompt(parse(text).prompt)

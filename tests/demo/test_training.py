@@ -1,0 +1,122 @@
+"""Every stage of the training at toy size, through the command itself; what it writes loads as a model."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from newbie_ui.demo import evaluate, train
+from newbie_ui.demo.autoencoder import _upsample
+from newbie_ui.demo.config import Flow, load_recipe
+from newbie_ui.demo.data import draw_shard, load_shard
+from newbie_ui.demo.flow import caption_ids, loss_weights, sample_times
+from newbie_ui.demo.networks import BOS, PAD
+from newbie_ui.errors import UserError
+from newbie_ui.model.pipeline import NewbiePipeline
+
+_TOY = """size=64 draw.shards=2 draw.pictures=8 draw.captions=2 autoencoder.channels=[8,8,8,8] autoencoder.groups=4
+autoencoder.crops=12 autoencoder.batch=4 autoencoder.crop=32 autoencoder.shards=1 reader.channels=[8,8,8,8,8]
+reader.pictures=12 reader.batch=4 reader.shards=1 transformer.dim=64 transformer.n_layers=1 transformer.n_heads=1
+transformer.n_kv_heads=1 text.gemma_width=32 text.gemma_layers=2 text.clip_width=64 text.clip_layers=1 flow.samples=16
+flow.batch=4 lora.samples=8 lora.batch=4 lora.shards=1 sample.steps=1"""
+TOY = _TOY.split()
+CHANGES = [f"--set={change}" for change in TOY]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Work and out folders after all stages, the flow in two goes."""
+    work, out = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("out")
+    common = ["--work", str(work), "--out", str(out), "--device", "cpu", "--workers", "1", *CHANGES]
+    assert train.main([*common, "--stages", "draw,autoencoder,encode,reader,flow", "--seconds", "1e9"]) == 0
+    assert train.main([*common, "--stages", "flow,lora,export"]) == 0
+    return work, out
+
+
+@pytest.mark.timeout(400)
+def test_all_stages_run_and_write_what_they_promise(trained):
+    work, out = trained
+    names = {path.name for path in out.iterdir()}
+    assert {"autoencoder.csv", "flow.csv", "demo_ink.safetensors", "weights-00.safetensors"} <= names
+    assert any(name.startswith("step_") for name in names)
+    assert all(path.stat().st_size < 16e6 for path in out.rglob("*") if path.is_file())
+    assert (out / "flow.csv").read_text().splitlines()[-1].startswith("4,")
+    assert {"newbie_ui.json", "model_index.json", "reader", "transformer"} <= {
+        p.name for p in (work / "model").iterdir()
+    }
+
+
+def test_the_exported_folder_is_a_pipeline_that_can_be_measured(trained, capsys):
+    model = trained[0] / "model"
+    pipe = NewbiePipeline.from_pretrained(str(model), torch_dtype=torch.float32)
+    assert pipe.sidecar["demo"] is True
+    assert len(pipe.sidecar["preview"]["weight"]) == 16
+    facts = ["--model", str(model), "--prompts", "1", "--batch", "1", "--manners", "xml", "--device", "cpu"]
+    assert evaluate.main(facts) == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(line["percent"]) == {"reader", "xml"}
+
+
+def test_a_shard_depends_on_seed_and_number_alone(tmp_path):
+    recipe = load_recipe(changes=tuple(TOY))
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    first, again = (load_shard(draw_shard(tmp_path / name, recipe, 1)) for name in "ab")
+    other = load_shard(draw_shard(tmp_path / "b", recipe, 2))
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["pixels"], other["pixels"])
+
+
+def test_an_unknown_key_of_the_recipe_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"flow\.sampels"):
+        load_recipe(changes=("flow.sampels=3",))
+    broken = tmp_path / "recipe.toml"
+    broken.write_text("seed = 1\nspeed = 2\n")
+    with pytest.raises(UserError, match="captions"):
+        load_recipe(broken)
+
+
+def test_upsampling_in_training_equals_diffusers():
+    from diffusers.models.upsampling import Upsample2D
+
+    layer = Upsample2D(4, use_conv=True, out_channels=4)
+    x = torch.randn(2, 4, 5, 6)
+    assert torch.allclose(_upsample(layer, x), layer(x), atol=1e-6)
+
+
+def part(**changes):
+    values = {**load_recipe().flow.__dict__, **changes}
+    return Flow(**values)
+
+
+def test_dropped_captions_are_empty_for_both_encoders():
+    tokens = torch.full((64, 6), 9)
+    gemma, clip = caption_ids(tokens, part(dropout=1.0), torch.Generator().manual_seed(0))
+    empty = torch.tensor([BOS] + [PAD] * 7)
+    assert torch.equal(gemma, empty.expand_as(gemma))
+    assert torch.equal(clip, empty.expand_as(clip))
+
+
+def test_most_captions_have_a_system_prompt_for_gemma_alone():
+    tokens = torch.full((400, 6), 9)
+    gemma, clip = caption_ids(tokens, part(dropout=0.0), torch.Generator().manual_seed(0))
+    assert 0.65 < (gemma[:, 1] != 9).float().mean() < 0.85
+    assert bool((clip[:, 1] == 9).all())
+
+
+def test_heads_weigh_most_and_the_mean_is_one():
+    heads = torch.zeros(1, 4, 4)
+    heads[0, 0] = torch.tensor([16.0, 16.0, 48.0, 48.0])
+    weights = loss_weights(heads, 16, part())[0, 0]
+    assert weights.mean() == pytest.approx(1, abs=1e-5)
+    assert weights[4, 4] > weights[8, 4] > weights[0, 0]
+
+
+def test_a_shift_trains_more_at_the_noisy_end():
+    rng = torch.Generator().manual_seed(0)
+    plain = sample_times(4000, part(shift=1.0, uniform=0.0), rng, torch.device("cpu"))
+    shifted = sample_times(4000, part(shift=3.0, uniform=0.0), rng, torch.device("cpu"))
+    assert shifted.mean() < plain.mean() - 0.1
+    assert float(shifted.min()) > 0
+    assert float(shifted.max()) < 1
