@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3 python; do \
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test lint format bench browser clean
+.PHONY: run test lint format bench screenshots browser clean
 
 run: .venv/run.stamp
 	$(BIN)/python app.py $(ARGS)
@@ -21,6 +21,10 @@ lint: .venv/dev.stamp
 format: .venv/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The pictures in docs/screenshots, taken on the new user's walk through the page.
+screenshots: .venv/dev.stamp browser
+	NEWBIE_UI_SHOTS=docs/screenshots $(BIN)/python -m pytest tests/ui/test_walk.py
 
 bench: .venv/run.stamp
 	$(BIN)/python -m newbie_ui.bench $(ARGS)
