@@ -2,8 +2,9 @@
 
 The same held-out prompts and seeds are sampled with every sampler at several step counts and read by the reader. The
 accuracy is the mean of all graded attributes; a sampler is *there* at the first count from which on it stays within
-one point of its own accuracy at the largest. Prints a table after each batch of prompts (so that a run may be stopped
-early) and at last one JSON line.
+one point of its own accuracy at the largest. With `--shared-end` only Euler and the ancestral sampler run the largest
+count and Heun, DPM++ and UniPC are held against Euler's: without fresh noise all end at the same picture. Prints a
+table after each batch of prompts (so that a run may be stopped early) and at last one JSON line.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -26,6 +28,7 @@ from newbie_ui.request import SAMPLERS, SCHEDULES
 
 COUNTS = (4, 6, 8, 10, 12, 16, 20, 28, 50)
 MARGIN = 1.0  # points
+SHARED_END = ("heun", "dpmpp_2m", "unipc")  # these end where Euler ends
 
 
 def accuracy(percent: Mapping[str, float]) -> float:
@@ -34,11 +37,16 @@ def accuracy(percent: Mapping[str, float]) -> float:
     return sum(values) / len(values)
 
 
-def steps_needed(curve: Mapping[int, float], margin: float = MARGIN) -> int:
-    """The first step count from which on all are within the margin of the last one's accuracy."""
+def steps_needed(curve: Mapping[int, float], best: float, margin: float = MARGIN) -> int | None:
+    """The first step count from which on all are within the margin of `best`; None if the last one is not."""
     counts = sorted(curve)
-    goal = curve[counts[-1]] - margin
-    return next(n for k, n in enumerate(counts) if all(curve[later] >= goal for later in counts[k:]))
+    return next((n for k, n in enumerate(counts) if all(curve[later] >= best - margin for later in counts[k:])), None)
+
+
+def best_of(curves: Mapping[str, Mapping[int, float]], sampler: str) -> float:
+    """The accuracy at the largest count: the sampler's own, or Euler's where it was left out."""
+    largest = max(n for curve in curves.values() for n in curve)
+    return curves[sampler].get(largest, curves.get("euler", {}).get(largest, float("nan")))
 
 
 def measure(
@@ -49,11 +57,13 @@ def measure(
     counts: Sequence[int],
     samplers: Sequence[str],
     schedule: str,
+    shared_end: bool = False,
 ) -> Iterator[tuple[int, dict[str, dict[int, float]]]]:
     """After each batch of scenes of two characters: how many so far, and sampler → steps → accuracy in percent."""
     scenes = held_out_scenes(2, number)
     texts = captions_of(scenes, MANNERS["xml"])
-    scores = {(sampler, steps): Score() for sampler in samplers for steps in counts}
+    left_out = {(sampler, max(counts)) for sampler in SHARED_END} if shared_end else set()
+    scores = {pair: Score() for pair in product(samplers, counts) if pair not in left_out}
     for start in range(0, number, batch):
         some = texts[start : start + batch]
         for (sampler, steps), score in scores.items():
@@ -71,16 +81,14 @@ def measure(
 
 def table(curves: Mapping[str, Mapping[int, float]]) -> str:
     """Markdown: a row a sampler, the step count in bold from which on it is there."""
-    counts = sorted(next(iter(curves.values())))
-    lines = [
-        "| sampler | " + " | ".join(map(str, counts)) + " | there at | model runs |",
-        "|---" * (len(counts) + 3) + "|",
-    ]
+    counts = sorted({n for curve in curves.values() for n in curve})
+    head = [*map(str, counts), "there at", "model runs"]
+    lines = ["| sampler | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
     for sampler, curve in curves.items():
-        needed = steps_needed(curve)
-        cells = [f"**{curve[n]:.1f}**" if n == needed else f"{curve[n]:.1f}" for n in counts]
-        runs = make_schedule(sampler, "simple", needed, 1.0).evaluations
-        lines.append(f"| `{sampler}` | " + " | ".join(cells) + f" | {needed} | {runs} |")
+        needed = steps_needed(curve, best_of(curves, sampler))
+        cells = [("**{:.1f}**" if n == needed else "{:.1f}").format(curve[n]) if n in curve else "" for n in counts]
+        runs = make_schedule(sampler, "simple", needed, 1.0).evaluations if needed else "–"
+        lines.append(f"| `{sampler}` | {' | '.join(cells)} | {needed or '–'} | {runs} |")
     return "\n".join(lines)
 
 
@@ -92,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--counts", default=",".join(map(str, COUNTS)), help="step counts")
     parser.add_argument("--samplers", default=",".join(SAMPLERS))
     parser.add_argument("--schedule", default="simple", choices=SCHEDULES)
+    parser.add_argument("--shared-end", action="store_true", help="the largest count for Euler and ancestral only")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     given = parser.parse_args(argv)
@@ -100,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     pipe.set_progress_bar_config(disable=True)
     reader = load_reader(given.model / "reader").to(given.device)
     counts = [int(n) for n in given.counts.split(",")]
-    rounds = measure(pipe, reader, given.prompts, given.batch, counts, given.samplers.split(","), given.schedule)
+    samplers = given.samplers.split(",")
+    rounds = measure(pipe, reader, given.prompts, given.batch, counts, samplers, given.schedule, given.shared_end)
     for done, curves in rounds:
         print(f"{done} prompts, {time.monotonic() - started:.0f} s\n{table(curves)}", flush=True)
     facts = {"prompts": done, "schedule": given.schedule, "seconds": round(time.monotonic() - started, 1)}
