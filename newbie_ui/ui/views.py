@@ -18,7 +18,8 @@ from newbie_ui.ui.board import JobView
 
 Value = dict[str, Any]
 TITLE_CHARS = 80
-FACTS = ("attention", "compile", "embedding_cache", "device", "offload", "quantize", "notes")
+FACTS = ("attention", "compile", "embedding_cache")
+UNUSUAL_FACTS = ("offload", "quantize", "notes")  # named only where they did something
 
 
 def pulse(status: EngineStatus) -> Value:
@@ -118,8 +119,8 @@ def stats(record: Record) -> Value:
     rows = [{"key": "preset", "value": facts.get("preset_label") or preset}]
     rows += [
         {"key": key, "value": facts[key], "warn": key == "compile" and facts[key] == "cold"}
-        for key in FACTS
-        if facts.get(key)
+        for key in (*FACTS, *UNUSUAL_FACTS)
+        if facts.get(key) and not (key in UNUSUAL_FACTS and facts[key] in ("off", "none"))
     ]
     rows.append({"key": "waited", "value": f"{timings.queue_s:.1f} s"})
     return {

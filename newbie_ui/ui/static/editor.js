@@ -173,6 +173,8 @@ nb.define("editor", function (w) {
       if (typeof value.text === "string") Object.assign(doc, { text: value.text, muted: [], pending: [] });
       if (typeof value.negative === "string") doc.negative = value.negative;
     }
+    // a field that is being typed in keeps its text otherwise
+    if (w.element.contains(document.activeElement)) document.activeElement.blur();
     publish();
     draw(true);
     flush();
