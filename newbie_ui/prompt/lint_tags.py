@@ -209,15 +209,16 @@ def _tidy(value: str) -> str:
 
 
 def _unknown_to_model(report: Report, known: set[str]) -> Iterator[Finding]:
-    """Tags that the model in use was never shown, one note a field."""
+    """Tags that the model in use was never shown, one note a block."""
     for block in report.parsed.blocks:
-        for element in block.elements:
-            if not _is_tags(report, element):
-                continue
-            strange = [i for i in items(report.text, element.value_start, element.value_end) if i.key not in known]
-            if strange:
-                names = ", ".join(report.text[i.start : i.end] for i in strange[:5]) + (
-                    " …" if len(strange) > 5 else ""
-                )
-                message = f"The model in use does not know {names}."
-                yield report.finding("unknown_to_model", "hint", message, strange[0].start, strange[-1].end)
+        strange = [
+            item
+            for element in block.elements
+            if _is_tags(report, element)
+            for item in items(report.text, element.value_start, element.value_end)
+            if item.key not in known
+        ]
+        if strange:
+            names = ", ".join(report.text[i.start : i.end] for i in strange[:5]) + (" …" if len(strange) > 5 else "")
+            message = f"The model in use does not know {names}."
+            yield report.finding("unknown_to_model", "hint", message, strange[0].start, strange[-1].end)
