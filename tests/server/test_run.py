@@ -6,15 +6,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import uvicorn
 
 from newbie_ui.errors import SettingsError
-from newbie_ui.server.run import FORCED, take_port
+from newbie_ui.server.run import Server, take_port
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -74,12 +77,35 @@ def test_a_signal_finishes_the_picture_being_made_and_ends_with_code_0(server, t
     assert len(list(tmp_path.glob("pictures/*/*.png"))) == 1
 
 
-def test_a_second_signal_ends_at_once(server, tmp_path):
-    server.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
-    server.send_signal(signal.SIGTERM)
-    assert server.wait(timeout=10) == FORCED
-    assert list(tmp_path.glob("pictures/*/*.png")) == []
+class SlowDrain:
+    """A drain that waits until it is let go."""
+
+    def __init__(self):
+        self.go, self.ended = threading.Event(), threading.Event()
+
+    def run(self):
+        self.go.wait(10)
+
+    def end(self):
+        self.ended.set()
+
+
+def test_a_second_signal_does_not_wait():
+    drain = SlowDrain()
+    server = Server(uvicorn.Config(app=None), drain)
+    server._loop = SimpleNamespace(call_soon_threadsafe=lambda call: call())
+    server.handle_exit(signal.SIGTERM, None)
+    assert (server.should_exit, server.force_exit) == (False, False)
+    server.handle_exit(signal.SIGTERM, None)
+    assert (server.should_exit, server.force_exit) == (True, True)
+    drain.go.set()
+    assert drain.ended.wait(5)
+
+
+def test_a_signal_before_the_server_runs_ends_at_once():
+    server = Server(uvicorn.Config(app=None), SlowDrain())
+    server.handle_exit(signal.SIGINT, None)
+    assert server.should_exit
 
 
 def test_a_busy_port_is_said_with_the_next_one():
