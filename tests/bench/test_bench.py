@@ -11,7 +11,7 @@ import torch
 from newbie_ui.bench.ceilings import measure_ceilings
 from newbie_ui.bench.command import main
 from newbie_ui.bench.measure import psnr
-from newbie_ui.bench.reference import with_reference
+from newbie_ui.bench.reference import random_pipeline, with_reference
 from newbie_ui.bench.rungs import ladder
 from newbie_ui.bench.work import layer_shapes, step_work
 from newbie_ui.engine.base import DeviceInfo
@@ -124,3 +124,15 @@ def test_a_run_is_appended_to_a_csv(run):
 def test_wrong_flags_are_explained(capsys, argv, message):
     assert main([*argv, "--device", "cpu"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_full_size_without_a_checkpoint_has_the_published_numbers_of_parameters():
+    pipe = random_pipeline(torch.bfloat16, torch.device("meta"))
+    counts = {
+        name: sum(p.numel() for p in getattr(pipe, name).parameters())
+        for name in ("transformer", "text_encoder", "clip_model", "vae")
+    }
+    published = {"transformer": 3.4865e9, "text_encoder": 3.880e9, "clip_model": 0.5586e9, "vae": 0.0838e9}
+    assert counts == pytest.approx(published, rel=1e-3)
+    assert pipe.transformer.dtype == torch.bfloat16
+    assert len(pipe.tokenizer) < pipe.text_encoder.config.vocab_size
