@@ -207,8 +207,9 @@ class Actions:
         """A stored picture in the middle column."""
         try:
             record = self.record(picture)
-            if record is not None:
-                return views.finished(record)
+            card = self.shelf.store.card(picture)
+            if record is not None and card is not None:  # a sheet is larger than the pictures that it was asked for
+                return views.finished(record, size=[card.width, card.height])
             about = self.shelf.detail(picture)
             return {"state": "done", "picture": picture, "size": [about["width"], about["height"]]}
         except PictureError:

@@ -14,6 +14,7 @@ from newbie_ui.errors import OutOfMemory, RequestError
 from newbie_ui.gallery.store import Filters, Gallery
 from newbie_ui.request import GenerateRequest
 from newbie_ui.ui import grid, words
+from newbie_ui.ui.actions import Actions
 from newbie_ui.ui.compose import EXAMPLE
 from newbie_ui.ui.page import PageContext
 
@@ -114,6 +115,16 @@ def test_a_run_can_be_followed_by_everyone_and_ends_with_its_sheet(panel, galler
     assert [cell["state"] for cell in row["cells"]] == ["done"] * 4
     assert all(gallery.card(cell["picture"]) for cell in row["cells"])
     assert gallery.get(row["sheet"]).collections == ("Grids",)
+
+
+def test_the_sheet_is_shown_in_its_own_shape_and_restores_what_the_grid_began_with(panel, engine, gallery):
+    panel.run(Asker, typed(("seed", "1-5")), EDITOR)
+    assert panel.runner.wait(30)
+    sheet, actions = panel.standing()["sheet"], Actions(engine, gallery)
+    shown = actions.shown(sheet)
+    assert tuple(shown["size"]) == gallery.get(sheet).info.picture_size
+    assert shown["stats"] is None
+    assert actions.recipe_of(sheet).values["prompt"] == EXAMPLE
 
 
 def test_a_second_grid_is_refused_with_a_sentence_until_the_first_was_stopped(panel):

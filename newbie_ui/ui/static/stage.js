@@ -147,6 +147,7 @@ nb.define("stage", function (w) {
     else if (loading) drawLoading(pulse);
     else if (v.error) drawFailure();
     else if (v.stats) drawStats(v.stats);
+    else if (v.picture) fill(slot, h("div.load", {}, h("b", {}, t("no_cost")), h("div.cap", {}, t("no_cost_help"))));
     else fill(slot, h("div.load", {}, h("b", {}, t("no_picture_yet")), h("div.cap", {}, t("no_picture_help"))));
   }
 
