@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from newbie_ui.demo import evaluate
+from newbie_ui.demo import evaluate, words
 from newbie_ui.demo.artist.look import CharacterLook, Scene
 from newbie_ui.demo.data import PICTURE_ATTRIBUTES, is_held_out, training_scene
 from newbie_ui.demo.grading import Score, asked_values, grade
@@ -99,3 +99,16 @@ def test_the_committed_result_has_every_row():
     assert result["prompts"] >= 200
     text = evaluate.table(result["percent"])
     assert len(text.splitlines()) == 1 + sum(len(rows) for rows in result["percent"].values())
+
+
+def test_the_page_of_the_docs_has_the_committed_table():
+    result = json.loads((WEIGHTS / "evaluation.json").read_text(encoding="utf-8"))
+    page = (WEIGHTS.parents[2] / "docs" / "demo-model.md").read_text(encoding="utf-8")
+    assert evaluate.table(result["percent"]) in page
+
+
+def test_the_page_of_the_docs_names_every_value():
+    page = (WEIGHTS.parents[2] / "docs" / "demo-model.md").read_text(encoding="utf-8")
+    for table in (words.STYLES, words.EXPRESSIONS, words.ACTIONS, words.ACCESSORIES, words.POSES):
+        missing = [value for value in table if value not in page and value != "arms_at_sides"]
+        assert missing == []
