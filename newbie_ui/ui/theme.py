@@ -7,10 +7,12 @@ downloaded: fonts are those of the machine that looks at the page.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import gradio as gr
 
+DOCUMENT = (":root", "html", "body", ".dark")
 STATIC = Path(__file__).parent / "static"
 
 # name: (light, dark)
@@ -140,8 +142,25 @@ def token_css() -> str:
 
 
 def css() -> str:
-    """All style sheets of the page, tokens first, then `static/*.css` in the order of their names."""
-    return token_css() + "\n".join(path.read_text("utf-8") for path in sorted(STATIC.glob("*.css")))
+    """All style sheets of the page, tokens first, then `static/*.css` in the order of their names.
+
+    Gradio's own rules come later in the page; a tie would go to them, so each selector of ours gets `:root` in front.
+    """
+    return token_css() + "\n".join(raised(path.read_text("utf-8")) for path in sorted(STATIC.glob("*.css")))
+
+
+def raised(sheet: str) -> str:
+    """The same rules with a little more weight. Selectors of the document itself stay as they are."""
+    sheet = re.sub(r"/\*.*?\*/", "", sheet, flags=re.DOTALL)
+    return re.sub(r"([^{};]+)\{", lambda rule: _raised_selectors(rule[1]) + "{", sheet)
+
+
+def _raised_selectors(prelude: str) -> str:
+    text = prelude.strip()
+    if text.startswith("@") or re.fullmatch(r"(from|to|[\d.]+%)(\s*,\s*(from|to|[\d.]+%))*", text):
+        return prelude
+    parts = [part.strip() for part in re.split(r",(?![^()\[\]]*[)\]])", text)]
+    return ",".join(part if part.startswith(DOCUMENT) else f":root {part}" for part in parts)
 
 
 def script() -> str:

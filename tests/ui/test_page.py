@@ -96,6 +96,17 @@ def test_light_and_dark_have_every_token_and_readable_text():
             assert contrast(theme.TOKENS["on-c"][mode], theme.TOKENS[f"c{number}"][mode]) >= 4.5
 
 
+def test_our_rules_outweigh_those_that_come_later():
+    sheet = "a,.b:is(c,d)>e{x:y}/* {} */@media (max-width:9px){f g{h:i}}@keyframes k{from{x:y}50%{x:z}}.dark j{k:l}"
+    assert theme.raised(sheet) == (
+        ":root a,:root .b:is(c,d)>e{x:y}@media (max-width:9px){:root f g{h:i}}"
+        "@keyframes k{from{x:y}50%{x:z}}.dark j{k:l}"
+    )
+    for sheet in theme.STATIC.glob("*.css"):
+        plain = re.sub(r"/\*.*?\*/", "", sheet.read_text("utf-8"), flags=re.DOTALL)
+        assert theme.raised(plain).count("{") == plain.count("{")
+
+
 def contrast(a, b):
     def luminance(colour):
         parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
