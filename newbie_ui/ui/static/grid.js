@@ -160,10 +160,10 @@ nb.define("grid", function (w) {
   /* ---- talking to the server ---- */
   /* One check at a time; what was typed meanwhile is checked when the answer is there. */
   let typing = 0, lost = 0, checking = false, stale = false;
-  function check(delay) {
+  function check(delay, quiet) {
     clearTimeout(typing);
     if (!open) return;
-    if (delay) { total = null; error = null; drawSides(false); drawTotal(); }
+    if (delay && !quiet) { total = null; error = null; drawSides(false); drawTotal(); }
     typing = setTimeout(ask, delay);
   }
   function ask() {
@@ -195,7 +195,7 @@ nb.define("grid", function (w) {
     drawSides(false);
     drawTotal();
   }
-  const again = () => check(300);
+  const again = () => check(300, true); // the form changed, or a picture has told what it cost
   for (const event of ["size", "presets", "settings", "composed"]) nb.on(event, again);
   let known_jobs = 0, first = true;
   nb.on("pulse", () => {
