@@ -24,21 +24,22 @@ from transformers import PreTrainedTokenizerBase
 from newbie_ui.engine.base import PictureSink, PresetChoice
 from newbie_ui.engine.choices import preset_choices
 from newbie_ui.engine.embeddings import EmbeddingCache
+from newbie_ui.engine.fitting import Fitting
 from newbie_ui.engine.history import History, Measurement
 from newbie_ui.engine.jobs import Job
 from newbie_ui.engine.measure import Pacer, PeakMemory, Stopwatch, describe_device, find_device, memory_now
-from newbie_ui.engine.memory import device_is_lost, is_out_of_memory, too_small
-from newbie_ui.engine.plan import Plan, make_plan, step_down
+from newbie_ui.engine.memory import device_is_lost, is_out_of_memory, no_room, too_small
+from newbie_ui.engine.plan import Plan
 from newbie_ui.engine.progress import Eta
 from newbie_ui.engine.queued import DeviceLost, QueuedEngine, new_picture_id
 from newbie_ui.engine.resolve import FULL_SIZE_DEFAULTS, resolve, wildcard_problems
 from newbie_ui.engine.rig import Rig
 from newbie_ui.engine.source import ModelSource, lora_folders
-from newbie_ui.engine.stages import EncodedRow, Shape, Stages, check_size, schedule_of
-from newbie_ui.errors import EngineError, OutOfMemory, UserError
+from newbie_ui.engine.stages import EncodedRow, Shape, Stages, check_size, schedule_of, shapes_to_warm
+from newbie_ui.errors import EngineError, UserError
 from newbie_ui.model.lora_files import LoraShelf
 from newbie_ui.model.text import count_tokens
-from newbie_ui.presets import AUTO, Preset, choose, load_presets
+from newbie_ui.presets import AUTO, Preset, load_presets
 from newbie_ui.request import (
     Encoded,
     Event,
@@ -54,8 +55,6 @@ from newbie_ui.request import (
 from newbie_ui.settings import Settings
 
 log = logging.getLogger(__name__)
-
-WARM_BUCKETS = (512, 256, 768)  # two characters usually take 256 to 512 tokens, the official example 546
 
 
 @dataclass
@@ -104,7 +103,7 @@ class LocalEngine(QueuedEngine):
         self._cache = EmbeddingCache()
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._counting = threading.Lock()  # a tokenizer is not for two threads at once
-        self._lowered: dict[str, list[tuple[int, Plan]]] = {}  # preset → (pixels from which it applies, plan)
+        self._fitting: Fitting | None = None
         self._rig: Rig | None = None
         self._stages: Stages | None = None
         self._decode_s: float | None = None
@@ -145,7 +144,8 @@ class LocalEngine(QueuedEngine):
         self._tokenizer = self._source.tokenizer()
         self._rig = Rig(self._source.load, device, self._loading, self._shelf)
         self._stages = Stages(self._rig, self._cache)
-        self._use(make_plan(self._preset(self._settings.preset), self.device, self.model.demo))
+        self._fitting = Fitting(self._presets, self._settings.preset, self.device, self.model.demo)
+        self._use(self._fitting.plan(self._fitting.preset(AUTO)))
         self._to_warm = shapes_to_warm(self._rig.plan, self.model.sizes)
 
     def _unload(self) -> None:
@@ -157,18 +157,18 @@ class LocalEngine(QueuedEngine):
         """Refuse now what would fail later: LoRA, preset, sampler and steps, size."""
         for use in request.loras:
             self._shelf.path(use.name)
-        if self.device is not None and self.model is not None:
-            row = resolve(request, self.model, self._preset(request.preset).name)[0]
+        if self._fitting is not None:
+            row = resolve(request, self.model, self._fitting.preset(request.preset).name)[0]
             schedule_of(row)
             if self._rig is not None and self._rig.pipe is not None:
                 check_size(row, self._rig.pipe.transformer.config.axes_lens)
         return request
 
     def _estimate_s(self, request: GenerateRequest) -> float | None:
-        if self.model is None or self.device is None:
+        if self._fitting is None:
             return None
         try:
-            preset = self._preset(request.preset).name
+            preset = self._fitting.preset(request.preset).name
         except UserError:
             return None
         width, height, steps = (
@@ -208,10 +208,10 @@ class LocalEngine(QueuedEngine):
 
     def _make(self, job: Job) -> Iterator[Event]:
         queue_s = time.perf_counter() - job.submitted
-        preset = self._preset(job.request.preset)
+        preset = self._fitting.preset(job.request.preset)
         rows = list(resolve(job.request, self.model, preset.name, wildcard_dir=self._settings.wildcard_dir))
         check_size(rows[0], self._rig.pipe.transformer.config.axes_lens)
-        self._use(self._plan(preset, rows[0]))
+        self._use(self._fitting.plan(preset, rows[0].width * rows[0].height))
         loras = self._rig.use_loras([(use.name, use.weight) for use in job.request.loras])
         rows = [replace(row, loras=loras) for row in rows]
         self._freed = False
@@ -343,18 +343,7 @@ class LocalEngine(QueuedEngine):
         optional["warning"] = batch.texts[0].positive.warning
         return {**facts, **{name: value for name, value in optional.items() if value}}
 
-    # ---- presets, plans and the ladder -------------------------------------------------------------------------
-
-    def _preset(self, name: str) -> Preset:
-        """The preset of this name; "auto" means the one of the settings, which may be "auto" again."""
-        name = self._settings.preset if name == AUTO else name
-        small = self.model is not None and self.model.demo
-        return choose(self._presets, name, self.device.kind, self.device.total_gb, small)
-
-    def _plan(self, preset: Preset, row: ResolvedRequest) -> Plan:
-        """The preset's plan, or the lower one that this size was found to need."""
-        needed = [plan for pixels, plan in self._lowered.get(preset.name, ()) if row.width * row.height >= pixels]
-        return needed[-1] if needed else make_plan(preset, self.device, self.model.demo)
+    # ---- running out of memory ---------------------------------------------------------------------------------
 
     def _stage_if_out_of_memory(self, error: Exception) -> str:
         """The stage that ran out of memory; any other error is raised again."""
@@ -371,11 +360,9 @@ class LocalEngine(QueuedEngine):
         if not self._freed:
             self._freed = True
             return
-        plan = step_down(self._rig.plan, stage, self.device.kind == "cuda")
+        plan = self._fitting.lower(self._rig.plan, stage, row.width * row.height)
         if plan is None:
             raise too_small(row, self._rig.plan.notes)
-        log.warning("stepping down: %s", plan.notes[-1])
-        self._lowered.setdefault(plan.preset, []).append((row.width * row.height, plan))
         self._use(plan)
 
     def _use(self, plan: Plan) -> None:
@@ -387,14 +374,9 @@ class LocalEngine(QueuedEngine):
                 if not is_out_of_memory(error):
                     raise
             self._rig.close()
-            lower = step_down(plan, "encode", self.device.kind == "cuda")
-            if lower is None:
-                raise OutOfMemory(
-                    f"Preset {plan.preset!r} does not fit into the memory that is free. "
-                    "Close other programs that use the device, or choose a smaller preset."
-                )
-            log.warning("stepping down while loading: %s", lower.notes[-1])
-            plan = lower
+            name, plan = plan.preset, self._fitting.lower(plan, "encode")
+            if plan is None:
+                raise no_room(name)
 
 
 def _timings(batch: _Batch, shared_s: float, decode_s: float) -> Timings:
@@ -408,11 +390,3 @@ def _timings(batch: _Batch, shared_s: float, decode_s: float) -> Timings:
         total_s=batch.queue_s + shared_s / together + decode_s,
         steps=batch.rows[0].steps,
     )
-
-
-def shapes_to_warm(plan: Plan, sizes: Sequence[tuple[int, int]]) -> list[Shape]:
-    """The shapes that a plan wants compiled, most wanted first: usual prompt lengths of the model's first sizes."""
-    if plan.compile == "off":
-        return []
-    shapes = [Shape(w, h, plan.batch, bucket, guided=True) for w, h in sizes for bucket in WARM_BUCKETS]
-    return shapes[: plan.warm]

@@ -37,3 +37,11 @@ def too_small(resolved: ResolvedRequest, tried: tuple[str, ...]) -> OutOfMemory:
         f"There is too little memory for {resolved.width}×{resolved.height} pictures here.{done} "
         "Use a smaller size, or close other programs that use the device."
     )
+
+
+def no_room(preset: str) -> OutOfMemory:
+    """The error when not even the weights fit."""
+    return OutOfMemory(
+        f"Preset {preset!r} does not fit into the memory that is free. "
+        "Close other programs that use the device, or choose a smaller preset."
+    )

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from newbie_ui.engine.embeddings import EmbeddingCache, Encoding
+from newbie_ui.engine.plan import Plan
 from newbie_ui.engine.rig import Rig
 from newbie_ui.errors import RequestError
 from newbie_ui.model.denoise import DenoiseStep
@@ -26,6 +27,7 @@ from newbie_ui.request import SIZE_MULTIPLE, ResolvedRequest
 
 PREVIEW_PIXELS = 384  # longer side of a preview
 PREVIEW_QUALITY = 75
+WARM_BUCKETS = (512, 256, 768)  # two characters usually take 256 to 512 tokens, the official example 546
 
 
 @dataclass(frozen=True)
@@ -179,3 +181,11 @@ def check_size(row: ResolvedRequest, axes_lens: Sequence[int]) -> None:
                 field,
                 f"{field.capitalize()} {side} is more than this model can do. Use {limit * SIZE_MULTIPLE} at most.",
             )
+
+
+def shapes_to_warm(plan: Plan, sizes: Sequence[tuple[int, int]]) -> list[Shape]:
+    """The shapes that a plan wants compiled, most wanted first: usual prompt lengths of the model's first sizes."""
+    if plan.compile == "off":
+        return []
+    shapes = [Shape(w, h, plan.batch, bucket, guided=True) for w, h in sizes for bucket in WARM_BUCKETS]
+    return shapes[: plan.warm]

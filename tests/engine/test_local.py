@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from newbie_ui.engine import compile, local
+from newbie_ui.engine import compile, fitting
 from newbie_ui.engine.base import EngineState, generate
 from newbie_ui.engine.history import FILE_NAME
 from newbie_ui.engine.local import LocalEngine
@@ -64,7 +64,7 @@ def ready(engine):
     """An engine that has loaded, so that its parts can be tampered with; what it learnt is forgotten afterwards."""
     run(engine, REQUEST)
     yield engine
-    engine._lowered.clear()
+    engine._fitting.forget()
 
 
 # ---- the way of a request --------------------------------------------------------------------------------------
@@ -278,11 +278,12 @@ def test_at_the_bottom_of_the_ladder_the_artist_gets_a_sentence_and_the_engine_s
 
 def test_a_preset_that_does_not_fit_while_loading_steps_down(make_engine, monkeypatch):
     fail_first(monkeypatch, Placement, "move_to", oom())
-    monkeypatch.setattr(local, "step_down", lambda plan, stage, card: replace(plan, notes=("less of it",)))
+    monkeypatch.setattr(fitting, "step_down", lambda plan, stage, card: replace(plan, notes=("less of it",)))
     loads = []
     engine = make_engine(loads=loads)
-    assert isinstance(run(engine, REQUEST)[-1], Done)
-    assert len(loads) == 2
+    made = [pictures(run(engine, REQUEST))[0] for _ in range(2)]
+    assert [result.facts["notes"] for result in made] == ["less of it"] * 2
+    assert len(loads) == 2  # the second picture starts from what was learnt
 
 
 def test_a_device_without_room_for_any_preset_fails_with_a_sentence(make_engine, monkeypatch):
