@@ -6,6 +6,7 @@ nb.define("dock", function (w) {
   let images = Math.min(limits.maximum, Math.max(1, nb.stored("images") || 1)), budget = null, notes = [], error = null, open = false;
   const publish = () => { w.props.value = { images, limits }; };
 
+  const phone = matchMedia("(max-width:780px)");
   const tokens = h("div.tokens"), list = h("div.lint", { role: "status", "aria-live": "polite" });
   const text = h("span.gtext"), cost = h("small"), key = h("span.kbd", {}, (/Mac/.test(navigator.platform) ? "⌘" : "Ctrl") + " ↵");
   const plus = icon("add", true);
@@ -14,8 +15,20 @@ nb.define("dock", function (w) {
     [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64].filter((n) => n <= limits.maximum).map((n) => h("option", { value: n }, String(n))));
   if (![...count.options].some((o) => +o.value === images)) images = 1;
   count.value = String(images);
+  /* On a phone the picture comes along as a thumbnail when it has scrolled away. */
+  const mini = h("button.minithumb", { type: "button", hidden: true, "aria-label": t("show_picture"), onclick: () => document.querySelector("#nb-mid").scrollIntoView({ block: "start" }) });
+  const watchPicture = () => {
+    const box = document.querySelector("#nb-stage .pic");
+    if (!box) { setTimeout(watchPicture, 200); return; }
+    new IntersectionObserver((seen) => { mini.dataset.away = String(!seen[0].isIntersecting); drawMini(); }, { threshold: 0.15 }).observe(box);
+  };
+  function drawMini() {
+    const image = document.querySelector("#nb-stage .pic img"), source = image && image.getAttribute("src");
+    mini.hidden = mini.dataset.away !== "true" || !source || !phone.matches;
+    if (!mini.hidden) mini.style.backgroundImage = "url(" + JSON.stringify(source) + ")";
+  }
   const summary = h("button.mp", { type: "button", "aria-haspopup": "dialog", onclick: () => document.body.classList.toggle("nb-sheet") });
-  fill(w.element, tokens, list, summary, h("div.row.gorow", {}, h("span.minithumb", { hidden: true }), button,
+  fill(w.element, tokens, list, summary, h("div.row.gorow", {}, mini, button,
     h("label.num", { title: t("param.images") }, h("span.mut", { "aria-hidden": "true" }, "×"), count, icon("down", true))));
 
   /* Enter, Ctrl+Enter and the button end here. A second press while the first is on its way does nothing. */
@@ -87,8 +100,9 @@ nb.define("dock", function (w) {
       h("span.grow"), size ? h("span", {}, size.width + " × " + size.height) : null, icon("down", true));
   }
 
+  watchPicture();
+  nb.on("stage", drawMini);
   /* On a phone the notes stand under the cards, not in the bar. */
-  const phone = matchMedia("(max-width:780px)");
   const place = () => { const host = document.querySelector(".nb-notes"); if (phone.matches && host) host.append(list); else if (!w.element.contains(list)) tokens.after(list); };
   phone.addEventListener("change", place);
   setTimeout(place, 0);
