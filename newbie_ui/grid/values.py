@@ -145,7 +145,9 @@ def words(text: str, label: str) -> list[str]:
 
 def names(text: str, label: str, choices: Sequence[tuple[str, str]]) -> list[str]:
     """Names out of a list of (name, label), told by either, in any case; `all` is all of them."""
-    if text.strip().lower() == "all" and choices:
+    if not choices:
+        raise GridError(f"{label} has nothing to choose from yet. Wait until the engine has started.")
+    if text.strip().lower() == "all":
         return [name for name, _ in choices[:MAX_VALUES]]
     if not text.strip():
         raise GridError(f"{label} has no values yet. Use some of: {_list(choices)}; or all.")
@@ -160,7 +162,7 @@ def names(text: str, label: str, choices: Sequence[tuple[str, str]]) -> list[str
 
 
 def _list(choices: Sequence[tuple[str, str]]) -> str:
-    return ", ".join(name for name, _ in choices[:40]) or "none is there"
+    return ", ".join(name for name, _ in choices[:40])
 
 
 def _unique(found: Iterable) -> list:

@@ -179,7 +179,7 @@ def test_a_full_queue_is_waited_for(gallery, monkeypatch):
 def test_stopping_ends_within_a_step_and_draws_what_there_is(gallery):
     with serve(gallery, step_s=0.01) as engine:
         runner = GridRunner(engine, gallery)
-        runner.start(plan(("seed", "1-6"), base=GenerateRequest(prompt="a", width=64, height=64, steps=10)))
+        runner.start(plan(("seed", "1-6"), base=GenerateRequest(prompt="a", width=64, height=64, steps=40)))
         wait_until(lambda: runner.view().count("done") >= 2)
         runner.stop()
         assert runner.wait(20)
@@ -205,8 +205,8 @@ def test_stopping_before_the_first_picture_leaves_no_sheet(gallery):
 def test_a_job_taken_out_of_the_queue_or_skipped_leaves_its_cell_out(gallery):
     with serve(gallery, step_s=0.02) as engine:
         runner = GridRunner(engine, gallery)
-        runner.start(plan(("seed", "1, 2, 3"), base=GenerateRequest(prompt="a", width=64, height=64, steps=5)))
-        wait_until(lambda: len(engine.status().jobs) == 2)
+        runner.start(plan(("seed", "1, 2, 3"), base=GenerateRequest(prompt="a", width=64, height=64, steps=50)))
+        wait_until(lambda: runner.view().count("making") and len(engine.status().jobs) == 2)
         engine.skip(engine.status().jobs[0].id)
         engine.cancel(engine.status().jobs[1].id)
         assert runner.wait(20)
@@ -231,7 +231,7 @@ def test_an_engine_that_ends_ends_the_grid_with_its_reason(gallery):
     engine = serve(gallery, step_s=0.02)
     engine.open()
     runner = GridRunner(engine, gallery)
-    runner.start(plan(("seed", "1-6"), base=GenerateRequest(prompt="a", width=64, height=64, steps=5)))
+    runner.start(plan(("seed", "1-6"), base=GenerateRequest(prompt="a", width=64, height=64, steps=20)))
     wait_until(lambda: runner.view().count("done") == 1)
     engine.close()
     assert runner.wait(20)

@@ -109,6 +109,8 @@ def test_names_are_found_by_name_or_label_in_any_case():
     assert names("all", "Preset", choices) == ["fp8", "balanced"]
     with pytest.raises(GridError, match="Preset 'turbo' is not known"):
         names("fp8, turbo", "Preset", choices)
+    with pytest.raises(GridError, match="Wait until the engine has started"):
+        names("all", "Preset", ())
     with pytest.raises(GridError, match="Preset has no values yet"):
         names(" ", "Preset", choices)
 
