@@ -24,7 +24,13 @@ ARGUMENTS = (
 
 
 # What Gradio's client says when a page is left while it listens.
-LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
+LEAVING = (
+    "AbortError: signal is aborted",
+    "Unexpected error Connection errored out",
+    "TypeError: network error",
+    "TypeError: Failed to fetch",
+    "Failed to load resource: net::ERR_",
+)
 
 
 @contextmanager
