@@ -10,7 +10,7 @@ run: .venv/run.stamp
 	$(BIN)/python app.py $(ARGS)
 
 test: .venv/dev.stamp browser
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
