@@ -19,6 +19,7 @@ from diffusers import FirstBlockCacheConfig
 
 from newbie_ui.engine import attention, compile, quantize, stripes
 from newbie_ui.engine.measure import len_cores
+from newbie_ui.engine.pairs import SideBySide
 from newbie_ui.engine.placement import Placement
 from newbie_ui.engine.plan import Plan
 from newbie_ui.model.fit import CAPTION_BUCKETS
@@ -48,6 +49,7 @@ class Rig:
         self._load, self.device, self._progress = load, device, progress
         self._shelf = shelf or LoraShelf(Path("loras"))
         self._loras: LoraSet | None = None
+        self._pair: SideBySide | None = None
         self.pipe: NewbiePipeline | None = None
         self.plan: Plan | None = None
         self.placement: Placement | None = None
@@ -104,6 +106,7 @@ class Rig:
         """Let go of everything."""
         if self.placement is not None:
             self.placement.release()
+        self._release_pair()
         self.pipe = self.plan = self.placement = self._loras = None
         self.free()
 
@@ -163,9 +166,20 @@ class Rig:
 
     def _threads(self, plan: Plan) -> None:
         told = os.environ.get("OMP_NUM_THREADS", "")
-        torch.set_num_threads(plan.threads or (int(told) if told.isdigit() and int(told) else len_cores()))
+        threads = plan.threads or (int(told) if told.isdigit() and int(told) else len_cores())
+        torch.set_num_threads(threads)
+        # A compiler and a step cache keep state that two passes at once would share.
+        apart = self.device.type == "cpu" and threads > 1 and plan.compile == "off" and not plan.step_cache
+        self._release_pair()
+        self._pair = SideBySide(threads) if apart else None
+        self.pipe.guidance_pair = self._pair
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high" if plan.tf32 else "highest")
+
+    def _release_pair(self) -> None:
+        if self._pair is not None:
+            self._pair.close()
+            self._pair = None
 
     def _free_bytes(self) -> float:
         if self.device.type == "cuda":

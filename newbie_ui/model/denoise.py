@@ -8,7 +8,7 @@ Does not know texts, pictures or sizes in pixels.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -22,6 +22,10 @@ from newbie_ui.model.text import Conditioning
 from newbie_ui.model.transformer import NewbieTransformer2DModel
 
 PREPARED_ROWS = 256  # at most this many (steps × prompts) adaLN outputs are kept: 180 MB for the full size in bf16
+
+
+Pair = Callable[[Callable[[], Tensor], Callable[[], Tensor]], tuple[Tensor, Tensor]]
+"""Runs two independent computations and returns both results."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def denoise(
     generators: Sequence[torch.Generator] | None = None,
     buckets: tuple[int, ...] | None = None,
     split: bool | None = None,
+    pair: Pair | None = None,
 ) -> Generator[DenoiseStep, Tensor | None, None]:
     """Take the noise away, step by step. Sending latents into the generator replaces the present ones.
 
@@ -64,13 +69,16 @@ def denoise(
         buckets: caption lengths to pad to, for static shapes; None pads to the longest only.
         split: conditional and unconditional prompts one after the other (no padding between them: best on a CPU)
             or in one batch (best on a GPU); None decides by the device.
+        pair: how the two passes of a split step are run; None: one after the other.
     """
     sigmas = [float(s) for s in scheduler.sigmas]
     if max(sigmas) > 1.001:
         raise ValueError(f"Sigmas up to {max(sigmas):g} are no flow-matching schedule. Use sigmas from 1 to 0.")
     total = len(scheduler.timesteps)
     latents = latents.to(compute_device(transformer), torch.float32)
-    velocity = _GuidedVelocity(transformer, conditioning, negative, latents, sigmas[:total], guidance, buckets, split)
+    velocity = _GuidedVelocity(
+        transformer, conditioning, negative, latents, sigmas[:total], guidance, buckets, split, pair
+    )
     options = {"return_dict": False}
     if generators and "generator" in inspect.signature(scheduler.step).parameters:
         options["generator"] = list(generators)
@@ -89,10 +97,14 @@ def denoise(
             transformer._reset_stateful_cache()
 
 
+def _one_after_the_other(first: Callable[[], Tensor], second: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+    return first(), second()
+
+
 class _GuidedVelocity:
     """The velocity of a step: the conditional pass, and with guidance the unconditional one."""
 
-    def __init__(self, transformer, conditioning, negative, latents, sigmas, guidance, buckets, split):
+    def __init__(self, transformer, conditioning, negative, latents, sigmas, guidance, buckets, split, pair):
         self.guidance, self.times = guidance, [1 - sigma for sigma in sigmas]
         guided = any(guidance.acts_at(t) for t in self.times)
         if guided and negative is None:
@@ -101,6 +113,7 @@ class _GuidedVelocity:
             )
         if guided and len(negative) == 1:
             negative = negative.select([0] * len(conditioning))
+        self.pair = pair or _one_after_the_other
         self.split = latents.device.type == "cpu" if split is None else split
         common = (transformer, latents.shape, self.times, buckets)
         self.conditional = _Pass("cond", conditioning, *common)
@@ -112,7 +125,8 @@ class _GuidedVelocity:
         if not self.guidance.acts_at(self.times[i]):
             return self.conditional(latents, i)
         if self.both is None:
-            return self.guidance.combine(self.conditional(latents, i), self.unconditional(latents, i))
+            passes = self.pair(lambda: self.conditional(latents, i), lambda: self.unconditional(latents, i))
+            return self.guidance.combine(*passes)
         return self.guidance.combine(*self.both(torch.cat((latents, latents)), i).chunk(2))
 
 

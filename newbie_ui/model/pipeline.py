@@ -23,7 +23,7 @@ from transformers import Gemma3TextModel, JinaEmbeddingsV3Model, PreTrainedToken
 
 from newbie_ui.errors import RequestError
 from newbie_ui.model import layout
-from newbie_ui.model.denoise import DenoiseStep, denoise
+from newbie_ui.model.denoise import DenoiseStep, Pair, denoise
 from newbie_ui.model.devices import compute_device
 from newbie_ui.model.fit import NEGATIVE_SYSTEM_PROMPT, FittedText, TokenLimits
 from newbie_ui.model.guidance import Guidance
@@ -49,6 +49,7 @@ class NewbiePipeline(DiffusionPipeline):
         caption_buckets: caption lengths to pad to, so that shapes stay static; None pads to the longest prompt.
         split_guidance: conditional and unconditional prompts one after the other (True) or as one batch (False);
             None decides by the device.
+        guidance_pair: how the two passes are run where they are split; None: one after the other.
     """
 
     model_cpu_offload_seq = "text_encoder->clip_model->transformer->vae"
@@ -79,6 +80,7 @@ class NewbiePipeline(DiffusionPipeline):
         self.sidecar: dict[str, Any] = {}
         self.caption_buckets: tuple[int, ...] | None = None
         self.split_guidance: bool | None = None
+        self.guidance_pair: Pair | None = None
         self._interrupt = False
 
     # ---- what the model says of itself -----------------------------------------------------------------------
@@ -207,6 +209,7 @@ class NewbiePipeline(DiffusionPipeline):
             generators=generators,
             buckets=self.caption_buckets,
             split=self.split_guidance,
+            pair=self.guidance_pair,
         )
 
     # ---- pictures --------------------------------------------------------------------------------------------
