@@ -15,7 +15,9 @@ from typing import Any
 from newbie_ui.errors import UserError
 from newbie_ui.prompt import dice, edit, positions
 from newbie_ui.prompt.budget import diet
-from newbie_ui.prompt.document import OFFICIAL_CHARACTER_FIELDS, OFFICIAL_GENERAL_FIELDS, new_character
+from newbie_ui.prompt.document import NAME_FIELDS, OFFICIAL_CHARACTER_FIELDS, OFFICIAL_GENERAL_FIELDS, new_character
+from newbie_ui.prompt.reader import Element
+from newbie_ui.prompt.taglist import key
 from newbie_ui.prompt.xml import ParsedPrompt, parse
 from newbie_ui.request import MAX_PROMPT_CHARS
 from newbie_ui.ui import notes
@@ -241,7 +243,29 @@ def _text(made: Draft, op: Op) -> None:
 
 
 def _example(made: Draft, op: Op) -> None:
-    made.text, made.muted = EXAMPLE, []
+    made.text, made.muted = example(made.vocabulary), []
+
+
+def example(vocabulary: Collection[str] = ()) -> str:
+    """Two characters to begin with, in tags that the model in use knows."""
+    if not vocabulary:
+        return EXAMPLE
+    known = {key(tag) for tag in vocabulary}
+    text = EXAMPLE
+    for found in reversed(_tag_fields(parse(EXAMPLE))):
+        tags = [tag.strip() for tag in EXAMPLE[found.value_start : found.value_end].split(",")]
+        kept = ", ".join(tag for tag in tags if key(tag) in known)
+        if kept:
+            text = text[: found.value_start] + kept + text[found.value_end :]
+        else:
+            gone = edit.removal(text, found.start, found.end)
+            text = text[: gone.start] + text[gone.end :]
+    return text
+
+
+def _tag_fields(parsed: ParsedPrompt) -> list[Element]:
+    """All fields but names, in text order."""
+    return [one for block in parsed.blocks for one in block.elements if one.name not in NAME_FIELDS]
 
 
 def _dice(made: Draft, op: Op) -> None:

@@ -115,6 +115,16 @@ def test_dice_stay_within_what_the_model_knows():
     assert set(parse(made.text).prompt.general.get("background").split(", ")) <= {"outdoors", "snow", ""}
 
 
+def test_the_example_uses_what_the_model_knows():
+    assert compose.example() == compose.EXAMPLE
+    text = compose.example(("blue_hair", "pink_hair", "1girl", "center_left", "center_right", "2girls", "outdoors"))
+    assert "<appearance>blue_hair</appearance>" in text
+    assert "school_uniform" not in text
+    assert "<style>" not in text
+    assert not parse(text).problems
+    assert len(parse(text).characters) == 2
+
+
 def test_what_stands_beside_the_blocks_is_shown_in_its_order_and_can_be_edited():
     rows = compose.view(edited(ODD))["extras"]
     assert [row["name"] for row in rows] == ["", "inset_panel", "caption"]

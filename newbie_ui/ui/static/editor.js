@@ -38,7 +38,7 @@ nb.define("editor", function (w) {
     clearTimeout(timer);
     if (busy) { dirty = true; return busy; }
     const sent = doc.pending.map((op) => ({ ...op }));
-    remember();
+    if (!sent.some((op) => op.quiet)) remember();
     busy = w.server.compose({ text: doc.text, negative: doc.negative, muted: doc.muted, pending: sent, system: nb.state.system || "" });
     try {
       const answer = await busy;
@@ -209,6 +209,13 @@ nb.define("editor", function (w) {
   publish();
   draw(true);
   flush();
+  /* On the first visit the example is told again, in the words of the model that has turned out to be in use. */
+  let fresh = !saved;
+  nb.on("pulse", (pulse) => {
+    if (!fresh || !pulse.model_key) return;
+    fresh = false;
+    if (doc.text === start.text && !doc.pending.length) edit({ op: "example", quiet: true }, true);
+  });
   const link = new URLSearchParams(location.search).get("r");
   if (link) {
     setTimeout(() => fillForm("open", { link }), 300);

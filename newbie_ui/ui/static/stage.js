@@ -97,7 +97,7 @@ nb.define("stage", function (w) {
       h("div.mem", {}, h("div.tl", { role: "img", "aria-label": used.map((m) => t(m[0]) + " " + nb.gb(m[1]) + " GB").join(", ") },
         used.map((m, i) => part(m[2], i ? Math.max(0, m[1] - used[0][1]) : m[1])), h("i", { style: { flex: Math.max(0, device - (used.length ? used[used.length - 1][1] : 0)) } })),
         h("div.lab", {}, used.map((m, i) => legend(m[2], t(m[0]), nb.gb(m[1]) + (i === used.length - 1 ? " GB" : "")))))),
-    h("div.facts", {}, s.facts.map((f) => h("div", { title: f.value }, h("span", {}, t("fact_" + f.key) === "fact_" + f.key ? f.key : t("fact_" + f.key)), h("b" + (f.warn ? ".wrn" : ""), {}, f.value)))));
+    h("div.facts", {}, s.facts.map((f) => h("div", { title: f.value }, h("span", {}, t("fact_" + f.key) === "fact_" + f.key ? f.key : t("fact_" + f.key)), h("b" + (f.warn ? ".wrn" : ""), {}, f.key === "preset" ? nb.parts.presetName(f.value) : f.value)))));
   }
 
   /* While a job runs the slot is built once and then only its words and widths change: its buttons stay put. */
