@@ -83,6 +83,7 @@ def opened(browser, address, **options):
     page.goto(address)
     page.locator("#nb-generate").wait_for()
     page.locator(".tokens .figure").wait_for(state="attached")
+    page.wait_for_function("() => nb.state.pulse && nb.state.pulse.model_key && nb.state.doc.pending.length === 0")
     try:
         yield page
         complaints = [text for text in complaints if not text.startswith(LEAVING)]

@@ -18,10 +18,13 @@ nb.define("editor", function (w) {
   };
 
   /* ---- talking to the server ---- */
+  let epoch = 0; /* grows when the whole text is replaced: answers about the old one do not count */
+  let calm = null; /* the last state without edits under way: what undo goes back to */
+  const snapshot = () => ({ text: doc.text, negative: doc.negative, muted: [...doc.muted] });
   function remember() {
-    const last = history.back[history.back.length - 1], now = { text: doc.text, negative: doc.negative, muted: [...doc.muted] };
-    if (last && last.text === now.text && last.negative === now.negative) return;
-    history.back.push(now);
+    const last = history.back[history.back.length - 1];
+    if (!calm || last && last.text === calm.text && last.negative === calm.negative) return;
+    history.back.push(calm);
     if (history.back.length > 100) history.back.shift();
     history.forward = [];
   }
@@ -38,13 +41,15 @@ nb.define("editor", function (w) {
     clearTimeout(timer);
     if (busy) { dirty = true; return busy; }
     const sent = doc.pending.map((op) => ({ ...op }));
-    if (!sent.some((op) => op.quiet)) remember();
+    if (!sent.some((op) => op.quiet) && (sent.length || calm && calm.negative !== doc.negative)) remember();
+    const asked = { epoch, negative: doc.negative, muted: JSON.stringify(doc.muted) };
     busy = w.server.compose({ text: doc.text, negative: doc.negative, muted: doc.muted, pending: sent, system: nb.state.system || "" });
     try {
       const answer = await busy;
+      if (asked.epoch !== epoch) throw new Error("the text was replaced meanwhile");
       doc.text = answer.text;
-      doc.muted = answer.muted;
-      if (answer.negative !== undefined) doc.negative = answer.negative;
+      if (JSON.stringify(doc.muted) === asked.muted) doc.muted = answer.muted;
+      if (doc.negative === asked.negative) doc.negative = answer.negative;
       doc.pending = doc.pending.filter((op) => !sent.some((s) => JSON.stringify(s) === JSON.stringify(op)));
       view = { ...answer.view, trained_end: answer.budget.trained_end, possible_end: answer.budget.possible_end, trained: answer.budget.trained, maximum: answer.budget.maximum };
       publish();
@@ -52,9 +57,10 @@ nb.define("editor", function (w) {
       emit("composed", answer);
       if (answer.say) nb.say(answer.say, answer.undo ? { label: t("undo"), run: undo } : null);
     } catch (error) {
-      console.warn("newbie_ui: compose", error);
+      console.info("newbie_ui: compose", error);
     }
     busy = null;
+    if (!doc.pending.length) calm = snapshot();
     if (dirty) { dirty = false; flush(); }
   }
   function travel(from, to) {
@@ -62,14 +68,13 @@ nb.define("editor", function (w) {
     let last = from.pop();
     if (last && last.text === doc.text && last.negative === doc.negative) last = from.pop();
     if (!last) return;
-    to.push({ text: doc.text, negative: doc.negative, muted: [...doc.muted] });
-    const keep = [history.back, history.forward].map((list) => [...list]);
+    to.push(snapshot());
+    epoch += 1;
     Object.assign(doc, { text: last.text, negative: last.negative, muted: last.muted });
+    calm = snapshot();
     if (last.form) { nb.emit("unfill", last.form); w.trigger("unfill"); }
     publish();
-    const done = flush();
-    [history.back, history.forward] = keep;
-    return done;
+    return flush();
   }
   const undo = () => travel(history.back, history.forward);
   const redo = () => travel(history.forward, history.back);
@@ -168,13 +173,15 @@ nb.define("editor", function (w) {
     const value = w.props.value || {};
     if (!value.number) return;
     if (typeof value.text === "string" || typeof value.negative === "string") {
-      history.back.push({ text: doc.text, negative: doc.negative, muted: [...doc.muted], form: nb.state.form_before });
+      history.back.push({ ...snapshot(), form: nb.state.form_before });
       history.forward = [];
       if (typeof value.text === "string") Object.assign(doc, { text: value.text, muted: [], pending: [] });
       if (typeof value.negative === "string") doc.negative = value.negative;
     }
     // a field that is being typed in keeps its text otherwise
     if (w.element.contains(document.activeElement)) document.activeElement.blur();
+    epoch += 1;
+    calm = snapshot();
     publish();
     draw(true);
     flush();
