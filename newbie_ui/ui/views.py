@@ -11,6 +11,7 @@ from typing import Any
 
 from newbie_ui.engine.base import EngineState, EngineStatus, JobInfo, PresetChoice
 from newbie_ui.gallery.record import Record, record_of
+from newbie_ui.prompt import positions
 from newbie_ui.prompt.complete import Item
 from newbie_ui.prompt.xml import parse
 from newbie_ui.request import Memory
@@ -148,6 +149,7 @@ def finished(record: Record, **more: Any) -> Value:
         "stats": stats(record) if record.timings.total_s else None,
         "seed": "" if source.seed is None else str(source.seed),
         "alt": ", ".join(c.name or str(number) for number, c in enumerate(characters, 1)),
+        "people": [positions.read(c.get("position")) for c in characters],
         **more,
     }
 

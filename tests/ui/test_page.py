@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -139,3 +140,13 @@ def test_the_page_carries_our_style_and_script_before_its_own():
         assert "immutable" in script.headers["cache-control"]
         assert client.get("/page/other.js").status_code == 404
         assert client.get("/config", headers={"accept-encoding": "gzip"}).json()["version"]
+
+
+def test_the_documentation_names_every_widget_and_key():
+    page = (Path(__file__).parents[2] / "docs" / "page.md").read_text("utf-8")
+    source = {path.name: path.read_text("utf-8") for path in SCRIPTS}
+    for name in re.findall(r'nb\.define\("([a-z-]+)"', "".join(source.values())):
+        assert re.search(rf"^\| .*\b{name}\b", page, re.MULTILINE), name
+    for keys in re.findall(r'\[\[((?:"[^"]+",? ?)+)\], "', source["keys.js"]):
+        for key in re.findall(r'"([^"]+)"', keys):
+            assert key in page, key

@@ -225,5 +225,17 @@ nb.cards = (function () {
     const negative = node.querySelector('[data-name="negative"] textarea');
     if (negative && negative !== document.activeElement && negative.value !== hooks.negative()) { negative.value = hooks.negative(); grow(negative); }
   }
-  return { build, update, label };
+  /* Small portraits, cut from the last picture where the position tags say that each one stands. */
+  function portraits(node, view, muted) {
+    const made = nb.state.people, shown = view.characters.map((c, i) => i).filter((i) => !muted.includes(i));
+    const fits = made && made.picture && made.list.length === shown.length && made.list.every(Boolean);
+    view.characters.forEach((c, i) => {
+      const place = node.querySelector('[data-block="character:' + i + '"] .th'), at = shown.indexOf(i);
+      if (!place) return;
+      if (!fits || at < 0) { place.removeAttribute("style"); return; }
+      const zoom = 3, centre = (made.list[at][0] + 0.5) / 7, x = Math.min(1, Math.max(0, (centre - 0.5 / zoom) / (1 - 1 / zoom)));
+      place.style.background = "var(--nb-sunken) url(" + JSON.stringify(nb.thumb(made.picture)) + ") " + 100 * x + "% 32% / " + 100 * zoom + "% no-repeat";
+    });
+  }
+  return { build, update, label, portraits };
 })();

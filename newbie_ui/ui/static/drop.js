@@ -76,16 +76,27 @@
   nb.on("fold", (fold) => { const label = document.querySelector("#" + fold.id + " > button.label-wrap, #" + fold.id + " button.label-wrap"); if (label) label.dataset.value = fold.text; });
 
   /* Settings of the form, kept in this browser: for the model they were made for. */
-  nb.keep = (values) => { nb.state.knobs = values; if (nb.state.kept && nb.state.pulse) nb.store("settings", { model: nb.state.pulse.model_key || "", values }); nb.emit("settings", values); return []; };
+  nb.keep = (values) => { nb.state.knobs = values; drawFolds(values); if (nb.state.kept && nb.state.pulse) nb.store("settings", { model: nb.state.pulse.model_key || "", values }); nb.emit("settings", values); return []; };
   nb.kept = (size, values) => {
     const saved = nb.stored("settings"), before = nb.state.base || values, model = nb.state.pulse && nb.state.pulse.model_key;
     const good = saved && Array.isArray(saved.values) && saved.values.length === values.length && saved.model === model;
     const base = good ? saved.values : size.knobs || values;
     nb.state.kept = true;
     nb.state.base = base;
+    nb.state.defaults = size.knobs || nb.state.defaults;
     nb.state.knobs = values.map((value, i) => (value !== before[i] || typeof base[i] !== typeof value ? value : base[i]));
+    drawFolds(nb.state.knobs);
     return nb.state.knobs;
   };
+  /* The knobs come in the order of the page: two sliders, those of sampling, the system prompt last. */
+  function drawFolds(values) {
+    const defaults = nb.state.defaults, last = values.length - 1;
+    if (values[last] !== nb.state.system) { nb.state.system = values[last]; nb.emit("system"); }
+    if (!defaults) return;
+    const changed = (from, to) => values.slice(from, to).some((value, i) => value !== defaults[from + i]);
+    nb.emit("fold", { id: "nb-fold-system", text: changed(last) ? t("changed") : t("default") });
+    nb.emit("fold", { id: "nb-fold-sampling", text: changed(2, last) ? t("changed") : t("default") });
+  }
   /* The whole form but its text, to be brought back by undo. */
   nb.formNow = () => ({ knobs: nb.state.knobs, size: nb.state.size, seed: nb.stored("seed") || "", loras: nb.stored("loras") || [] });
   nb.on("unfill", (form) => { nb.state.unfilled = form.knobs; });

@@ -160,6 +160,7 @@ nb.define("editor", function (w) {
     const now = JSON.stringify([view.characters.map((c) => [c.fields.map((f) => f.name)]), view.general.map((f) => f.name),
       view.extras.map((f) => f.name), doc.muted, nb.state.locks, nb.locale()]);
     if (all || now !== shape) { shape = now; nb.cards.build(cards, view, hooks); } else nb.cards.update(cards, view, hooks);
+    nb.cards.portraits(cards, view, doc.muted);
     if (focusNext) {
       const card = cards.querySelector('[data-block="' + focusNext + '"]');
       if (card) { const area = card.querySelector("textarea"); if (area) area.focus(); card.scrollIntoView({ block: "nearest" }); }
@@ -189,6 +190,7 @@ nb.define("editor", function (w) {
   });
   const fillForm = (event, data) => { nb.state.form_before = nb.formNow(); w.trigger(event, data); };
 
+  nb.on("stage", () => nb.cards.portraits(cards, view, doc.muted));
   nb.on("undo", undo);
   nb.on("redo", redo);
   nb.on("mode", () => setMode(mode === "cards" ? "xml" : "cards"));

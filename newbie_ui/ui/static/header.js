@@ -66,6 +66,8 @@ nb.define("header", function (w) {
     draw();
     emit("pulse", pulse);
     if (settled !== pulse.model_key) { settled = pulse.model_key; w.trigger("settled"); }
+    /* A page that waits for news of a running job in vain asks again; a second answer to the same is ignored. */
+    if (!state.jobs.length || Date.now() - (state.heard || 0) > 8000) state.following = false;
     if (state.jobs.length && !state.following) w.trigger("follow");
   }
 

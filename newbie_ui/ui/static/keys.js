@@ -5,7 +5,7 @@ nb.keys = (function () {
   const KEYS = [
     ["keys_make", [[["Ctrl", "↵"], "generate"], [["Esc"], "stop_now"], [["R"], "random_seed"]]],
     ["keys_compose", [[["A"], "add_character"], [["X"], "cards_xml"], [["Ctrl", "Z"], "undo"], [["Ctrl", "Shift", "Z"], "redo"], [["V"], "paste_anything"]]],
-    ["keys_fields", [[["Tab"], "accept_tag"], [["Ctrl", "↑↓"], "weight_tag"], [["←→↑↓"], "move_dot"]]],
+    ["keys_fields", [[["Tab"], "accept_tag"], [["↑↓"], "weight_tag"], [["←→↑↓"], "move_dot"]]],
     ["keys_gallery", [[["←→↑↓"], "key_walk"], [["␣"], "key_select"], [["F"], "key_favourite"], [["⇧", "1–5"], "key_rate"], [["R"], "key_restore"], [["Del"], "key_delete"]]],
     ["keys_page", [[["1–4"], "tabs"], [["/"], "search"], [["F"], "full_screen"], [["?"], "keyboard_map"]]],
   ];

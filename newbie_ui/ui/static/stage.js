@@ -184,6 +184,8 @@ nb.define("stage", function (w) {
     if (v.picture !== before.picture) { favourite = false; if (v.picture && !v.preview) lookUp(v.picture); }
     if (v.recent) recent = v.recent;
     nb.state.following = Boolean(v.following);
+    nb.state.heard = Date.now();
+    if (v.people) nb.state.people = { picture: v.picture, list: v.people };
     nb.state.shown = v.picture;
     nb.state.seed_used = v.seed;
     for (const id of [...(v.results || []), v.picture]) if (id && !recent.includes(id)) recent = [id, ...recent];
@@ -218,6 +220,7 @@ nb.define("stage", function (w) {
       nb.state.shown = v.picture;
       nb.state.seed_used = v.seed;
       if (v.picture) lookUp(v.picture);
+      if (v.people) nb.state.people = { picture: v.picture, list: v.people };
       draw();
       emit("stage", v);
     }
