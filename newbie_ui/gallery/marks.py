@@ -43,7 +43,7 @@ class Journal:
 
     def append(self, changes: Sequence[Mapping[str, Any]]) -> None:
         """Write changes durably, in this order."""
-        lines = "".join(json.dumps({"at": round(time.time(), 3), **change}) + "\n" for change in changes).encode()
+        lines = "".join(json.dumps({"at": round(time.time(), 6), **change}) + "\n" for change in changes).encode()
         with self._lock, self._locked() as file:
             new = file.seek(0, os.SEEK_END) == 0
             if not new:

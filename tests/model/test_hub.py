@@ -104,6 +104,7 @@ def fake(model, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", fake.address)
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # whatever the machine says of the real hub
     monkeypatch.setattr(hub, "SPARE_BYTES", 0)
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     yield fake
