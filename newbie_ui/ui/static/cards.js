@@ -232,9 +232,10 @@ nb.cards = (function () {
     view.characters.forEach((c, i) => {
       const place = node.querySelector('[data-block="character:' + i + '"] .th'), at = shown.indexOf(i);
       if (!place) return;
+      place.nextElementSibling.placeholder = t(fits && at >= 0 ? "char_short" : "character_n", { n: i + 1 });
       if (!fits || at < 0) { place.removeAttribute("style"); return; }
-      const zoom = 3, centre = (made.list[at][0] + 0.5) / 7, x = Math.min(1, Math.max(0, (centre - 0.5 / zoom) / (1 - 1 / zoom)));
-      place.style.background = "var(--nb-sunken) url(" + JSON.stringify(nb.thumb(made.picture)) + ") " + 100 * x + "% 32% / " + 100 * zoom + "% no-repeat";
+      const zoom = 2.3, centre = (made.list[at][0] + 0.5) / 7, x = Math.min(1, Math.max(0, (centre - 0.5 / zoom) / (1 - 1 / zoom)));
+      place.style.background = "var(--nb-sunken) url(" + JSON.stringify(nb.thumb(made.picture)) + ") " + 100 * x + "% 40% / " + 100 * zoom + "% no-repeat";
     });
   }
   return { build, update, label, portraits };
