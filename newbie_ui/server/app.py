@@ -14,10 +14,12 @@ from newbie_ui.engine.base import Engine, EngineState, EngineStatus
 from newbie_ui.gallery.store import Gallery
 from newbie_ui.server.guard import BodyLimit, Guard, Lifecycle, NoRemoteFiles
 from newbie_ui.server.janitor import Janitor
+from newbie_ui.server.news import add_news
 from newbie_ui.server.options import ServerOptions
 from newbie_ui.server.pictures import add_pictures
 from newbie_ui.server.run import Drain
 from newbie_ui.ui import mount as ui
+from newbie_ui.ui.actions import Actions
 from newbie_ui.ui.page import build_page, page_assets
 from newbie_ui.ui.shelf import Shelf
 
@@ -42,7 +44,9 @@ def build(engine: Engine, gallery: Gallery, settings: Any, options: ServerOption
     ui.prepare(options.temp_dir)
     app = make_app(engine, options, lifecycle)
     add_pictures(app, Shelf(gallery), may_edit=not options.shared, temp_dir=options.temp_dir)
-    blocks = build_page(engine, gallery, settings)
+    actions = Actions(engine, gallery)
+    add_news(app, actions.follow)
+    blocks = build_page(actions, gallery, settings)
     page = ui.mount(
         app, blocks, page_assets(), file_limit=options.file_limit, root_path=options.root_path, mcp=options.mcp
     )

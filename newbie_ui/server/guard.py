@@ -40,7 +40,7 @@ READ_ROUTES = re.compile(
 WRITE_ROUTES = re.compile(
     r"/gradio_api/(queue/join|cancel|reset|upload|component_server)/?$|/gradio_api/(call|run|api)/.+$"
 )
-OWN_ROUTES = re.compile(r"/(health|ready)$|/(pictures|thumbs|page)/[^/]+$|/gallery/.+$")
+OWN_ROUTES = re.compile(r"/(health|ready|news)$|/(pictures|thumbs|page)/[^/]+$|/gallery/.+$")
 MCP_ROUTES = re.compile(r"/gradio_api/mcp(/.*)?$")
 WORK_ROUTES = re.compile(r"/gradio_api/(queue/join|upload|call/|run/|api/)|/gallery/import")
 REMOTE_FILE = re.compile(r"/gradio_api/file[=/]\s*[a-z][a-z0-9+.-]*:/", re.IGNORECASE)

@@ -21,7 +21,7 @@ from newbie_ui.ui import bind, compose, grid, restore
 from newbie_ui.ui.access import client_of
 from newbie_ui.ui.actions import Actions
 from newbie_ui.ui.restore import Restored
-from newbie_ui.ui.widgets import widget
+from newbie_ui.ui.widgets import DIRECT, widget
 from newbie_ui.ui.words import word
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 KNOBS = (*bind.SLIDERS, *bind.SAMPLING, "system_prompt")
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclass(frozen=True)
@@ -129,33 +128,25 @@ class CreateTab:
     def connect(self) -> None:
         knobs = [self.knobs[name] for name in KNOBS]
         given = [self.editor, self.size, self.seed, self.dock, self.presets, self.loras, *knobs]
-        follow: dict[str, Any] = {
-            "fn": self.follow,
-            "outputs": self.stage,
-            "trigger_mode": "once",
-            "concurrency_limit": None,
-            **PRIVATE,
-        }
-        self.dock.generate(self.submit, given, self.teller, trigger_mode="multiple", concurrency_limit=8, **PRIVATE)
-        self.editor.ab(self.compare, given, self.teller, **PRIVATE)
+        self.dock.generate(self.submit, given, self.teller, trigger_mode="multiple", **DIRECT)
+        self.editor.ab(self.compare, given, self.teller, **DIRECT)
         self.grid.connect(given, self._asked)
-        self.ctx.header.follow(**follow)
-        self.ctx.header.settled(self.settle, self.size, [self.size, self.presets, self.loras], **PRIVATE).then(
-            None, [self.size, *knobs], knobs, js="(size, ...values) => nb.kept(size, values)", **PRIVATE
+        self.ctx.header.settled(self.settle, self.size, [self.size, self.presets, self.loras], **DIRECT).then(
+            None, [self.size, *knobs], knobs, js="(size, ...values) => nb.kept(size, values)", **DIRECT
         )
-        self.stage.pick(self.pick, None, self.stage, **PRIVATE)
+        self.stage.pick(self.pick, None, self.stage, **DIRECT)
         costs = [self.size, self.knobs["steps"]]
         for event in (self.size.resized, self.presets.stale, self.knobs["steps"].release):
-            event(self.actions.presets, costs, self.presets, **PRIVATE)
+            event(self.actions.presets, costs, self.presets, **DIRECT)
         for event, handler in (
             (self.editor.paste, self.pasted),
             (self.editor.open, self.opened),
             (self.stage.restore, self.again),
         ):
-            event(handler, None, [*self.form, self.teller], **PRIVATE)
-        self.file.upload(self.dropped, self.file, [*self.form, self.teller, self.file], **PRIVATE)
-        self.editor.unfill(None, None, knobs, js="() => nb.unfilled()", **PRIVATE)
-        gr.on([c.change for c in knobs], None, knobs, None, js="(...v) => nb.keep(v)", **PRIVATE)
+            event(handler, None, [*self.form, self.teller], **DIRECT)
+        self.file.upload(self.dropped, self.file, [*self.form, self.teller, self.file], **DIRECT)
+        self.editor.unfill(None, None, knobs, js="() => nb.unfilled()", **DIRECT)
+        gr.on([c.change for c in knobs], None, knobs, None, js="(...v) => nb.keep(v)", **DIRECT)
 
     # ---- handlers ----------------------------------------------------------------------------------------------
 
@@ -184,10 +175,6 @@ class CreateTab:
 
     def _asked(self, values: Sequence[Any]) -> GenerateRequest:
         return self.actions.request(*values[:6], dict(zip(KNOBS, values[6:])))
-
-    async def follow(self):
-        async for value in self.actions.follow():
-            yield value
 
     def pick(self, event: gr.EventData) -> Any:
         return self.actions.shown(event._data.get("id"))

@@ -11,13 +11,12 @@ from newbie_ui.errors import UserError
 from newbie_ui.ui.access import is_shared
 from newbie_ui.ui.restore import from_picture
 from newbie_ui.ui.shelf import Shelf
-from newbie_ui.ui.widgets import widget
+from newbie_ui.ui.widgets import DIRECT, widget
 
 if TYPE_CHECKING:
     from newbie_ui.ui.page import PageContext
 
 log = logging.getLogger(__name__)
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def build(ctx: PageContext) -> None:
@@ -29,7 +28,7 @@ def build(ctx: PageContext) -> None:
 
     widget(
         "gallery", {"may": {"edit": not is_shared(ctx.settings)}}, events=("restore",), elem_id="nb-gallery"
-    ).restore(restore, None, [ctx.tabs, *ctx.form.outputs], **PRIVATE)
+    ).restore(restore, None, [ctx.tabs, *ctx.form.outputs], **DIRECT)
 
 
 def restored(ctx: PageContext, shelf: Shelf, data: Any) -> list[Any]:

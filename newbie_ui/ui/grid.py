@@ -21,13 +21,12 @@ from newbie_ui.prompt.document import NAME_FIELDS
 from newbie_ui.request import GenerateRequest
 from newbie_ui.ui import compose
 from newbie_ui.ui.access import client_of
-from newbie_ui.ui.widgets import widget
+from newbie_ui.ui.widgets import DIRECT, widget
 
 if TYPE_CHECKING:
     from newbie_ui.ui.page import PageContext
 
 Value = dict[str, Any]
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 NOTE_CHARS = 300
 
 
@@ -52,8 +51,8 @@ class Panel:
         """`given` are the form's components, the editor first; `asked` makes a request of their values."""
         self._asked = asked
         inputs = [self.widget, *given]
-        self.widget.check(self.check, inputs, self.widget, trigger_mode="multiple", **PRIVATE)
-        self.widget.run(self.run, inputs, self.widget, **PRIVATE)
+        self.widget.check(self.check, inputs, self.widget, trigger_mode="multiple", **DIRECT)
+        self.widget.run(self.run, inputs, self.widget, **DIRECT)
 
     # ---- handlers ----------------------------------------------------------------------------------------------
 

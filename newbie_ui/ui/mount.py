@@ -20,8 +20,8 @@ from gradio import networking
 from newbie_ui.ui.page import PageAssets
 from newbie_ui.ui.shell import add_shell
 
-MAX_WAITING = 200  # calls of all visitors together; small ones (completion, token count) count too
-CALLS_AT_ONCE = 32  # following a job occupies one for as long as the job takes
+MAX_WAITING = 200  # calls of all programs together; the page itself does not wait in Gradio's queue
+CALLS_AT_ONCE = 32  # a call for pictures occupies one for as long as they take
 MAX_SESSIONS = 300
 # Gradio reads these by itself; what they would switch on is decided here.
 OVERRIDES = ("GRADIO_SHARE", "GRADIO_MCP_SERVER", "GRADIO_ALLOWED_PATHS", "GRADIO_RUN_HISTORY", "GRADIO_HISTORY_BUCKET")

@@ -4,8 +4,8 @@
 and a gallery that it is given and knows neither torch nor the device. Theme, styles, scripts and translations are
 not part of the blocks in Gradio 6: `page_assets()` returns them all.
 
-Pictures are shown by gallery id from two addresses that the server has to provide, relative to the page:
-`pictures/<id>.png` (the file as it was saved) and `thumbs/<id>.webp`.
+The server has to provide some addresses relative to the page: pictures by gallery id, `pictures/<id>.png` (the file as
+it was saved) and `thumbs/<id>.webp`, the gallery's own routes, and `news`, what `Actions.follow` tells.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ TITLE = "newbie_ui"
 class PageContext:
     """What every tab may use. `form` is set by the Create tab, so that other tabs can fill it."""
 
-    engine: Engine
+    actions: Actions
     gallery: Any  # newbie_ui.gallery.store.Gallery
     settings: Any = None  # newbie_ui.settings.Settings
-    actions: Actions = None  # type: ignore[assignment]
     header: gr.HTML | None = None
     tabs: gr.Tabs | None = None
     form: create.Form | None = None  # `outputs` and `fill(request)`
 
-    def __post_init__(self) -> None:
-        self.actions = self.actions or Actions(self.engine, self.gallery)
+    @property
+    def engine(self) -> Engine:
+        return self.actions.engine
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,15 @@ def page_assets() -> PageAssets:
     return PageAssets(css=theme.css(), js=script, theme=theme.theme(), i18n=words.i18n())
 
 
-def build_page(engine: Engine, pictures: Any, app_settings: Any = None) -> gr.Blocks:
-    """The whole page over this engine and this gallery. Nothing is loaded or started here."""
+def build_page(actions: Actions, pictures: Any, app_settings: Any = None) -> gr.Blocks:
+    """The whole page over these actions' engine and this gallery. Nothing is loaded or started here."""
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as page:
-        ctx = PageContext(engine=engine, gallery=pictures, settings=app_settings)
+        ctx = PageContext(actions=actions, gallery=pictures, settings=app_settings)
         api.build(ctx)  # first, so that its names are free
         ctx.header = widget(
             "header",
             ctx.actions.pulse(),
-            events=("settled", "follow"),
+            events=("settled",),
             server_functions=[ctx.actions.pulse],
             elem_id="nb-top",
         )

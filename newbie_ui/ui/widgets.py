@@ -19,6 +19,11 @@ from typing import Any
 
 import gradio as gr
 
+# How the page's own events are bound. They are answered directly: Gradio's queue sends answers over a stream that it
+# closes after the last one, and an event that comes just then is made but never answered (docs/page.md). None of them
+# does more than a moment's work; what takes long is the engine's, which has a queue of its own.
+DIRECT: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+
 
 def widget(
     name: str,

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from newbie_ui.engine.fake import FakeEngine
 from newbie_ui.ui import theme, words
+from newbie_ui.ui.actions import Actions
 from newbie_ui.ui.page import build_page, page_assets
 from newbie_ui.ui.shell import add_shell
 
@@ -20,7 +21,7 @@ SCRIPTS = sorted(theme.STATIC.glob("*.js"))
 
 @pytest.fixture(scope="module")
 def page():
-    return build_page(FakeEngine(), None)
+    return build_page(Actions(FakeEngine(), None), None)
 
 
 def test_importing_the_page_leaves_torch_alone():
@@ -35,6 +36,12 @@ def test_the_page_is_made_of_few_blocks(page):
 def test_no_event_of_the_page_is_a_public_endpoint_unless_it_has_a_name(page):
     for fn in page.fns.values():
         assert fn.api_visibility == "private" or isinstance(fn.api_name, str)
+
+
+def test_no_event_of_the_page_waits_in_gradios_queue(page):
+    own = [fn for fn in page.fns.values() if fn.api_visibility == "private"]
+    assert len(own) > 10
+    assert not any(fn.queue for fn in own)
 
 
 def test_every_widget_on_the_page_has_its_script():
@@ -129,7 +136,7 @@ def test_assets_download_nothing_from_elsewhere():
 def test_the_page_carries_our_style_and_script_before_its_own():
     app = FastAPI()
     add_shell(app, "body{}", "var x = 1;")
-    blocks = build_page(FakeEngine(), None)
+    blocks = build_page(Actions(FakeEngine(), None), None)
     gr.mount_gradio_app(app, blocks, path="/", **page_assets().arguments())
     with TestClient(app) as client:
         page = client.get("/").text

@@ -21,7 +21,7 @@ nb.completion = function (root, ask) {
     try { answer = await ask({ text, caret }); } catch { return; }
     if (number !== asked || !field || field.value !== text) return;
     if (!answer.items.length || answer.items.length === 1 && answer.items[0].insert === text.slice(answer.start, answer.end)) { close(); return; }
-    found = answer;
+    found = { ...answer, text };
     at = 0;
     moved = false;
     draw();
@@ -43,7 +43,13 @@ nb.completion = function (root, ask) {
     const low = name.toLowerCase().replace(/_/g, " "), i = low.indexOf(query.toLowerCase().replace(/_/g, " ").trim());
     return i < 0 || !query ? h("span", {}, name) : h("span", {}, name.slice(0, i), h("b", {}, name.slice(i, i + query.trim().length)), name.slice(i + query.trim().length));
   }
-  function accept() {
+  async function accept() {
+    if (field.value !== found.text) { /* typed on since: what is meant is asked first */
+      clearTimeout(timer);
+      const before = found;
+      await look();
+      if (!open() || found === before) return;
+    }
     const item = found.items[at], text = field.value, after = text.slice(found.end);
     let insert = item.insert;
     if (item.category !== "element" && !/^\s*[,，、<|}\n)]/.test(after)) insert += ", ";
@@ -73,14 +79,20 @@ nb.completion = function (root, ask) {
     list.style.top = (y + line + 4 + list.offsetHeight > innerHeight ? y - list.offsetHeight - 4 : y + line + 4) + "px";
   }
 
-  root.addEventListener("input", (event) => {
+  /* The list opens for what is typed, letter by letter or by an input method, not for what is pasted or dropped. While
+     it composes, an input method has a window and the keys of its own; on touch screens it is how every letter comes. */
+  const touch = matchMedia("(pointer: coarse)");
+  const typed = (event) => event.type === "compositionend" || event.inputType === "insertCompositionText" || event.inputType === "insertText" && [...(event.data || "")].length === 1;
+  function changed(event) {
     const target = event.target;
-    if (target.tagName !== "TEXTAREA" || !target.dataset.complete || event.isComposing) return;
+    if (target.tagName !== "TEXTAREA" || !target.dataset.complete || event.isComposing && !touch.matches) return;
     field = target;
     clearTimeout(timer);
-    if (event.inputType && !event.inputType.startsWith("insert") && !open()) return;
-    timer = setTimeout(look, 70);
-  });
+    if (open() || typed(event)) timer = setTimeout(look, 70);
+  }
+  root.addEventListener("input", changed);
+  root.addEventListener("compositionend", changed);
+  root.addEventListener("pointerdown", close);
   /* The comma that waits for a next tag goes when none came. */
   root.addEventListener("focusout", (event) => {
     const left = event.target;

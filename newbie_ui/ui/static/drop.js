@@ -110,7 +110,7 @@ nb.define("teller", function (w) {
     const error = (w.props.value || {}).error || null;
     nb.emit("error", error);
     nb.emit("field-error", error);
-    if (!error && !w.props.value.quiet) nb.emit("follow");
+    if (!error && !w.props.value.quiet) { nb.emit("follow", true); nb.emit("ask"); }
     if ((w.props.value.compare || []).length === 2) nb.emit("compare-jobs", w.props.value.compare);
   });
 });

@@ -220,11 +220,13 @@ nb.define("editor", function (w) {
   flush();
   /* On the first visit the example is told again, in the words of the model that has turned out to be in use. */
   let fresh = !saved;
-  nb.on("pulse", (pulse) => {
-    if (!fresh || !pulse.model_key) return;
+  function exampleAgain(pulse) {
+    if (!fresh || !pulse || !pulse.model_key) return;
     fresh = false;
     if (doc.text === start.text && !doc.pending.length) edit({ op: "example", quiet: true }, true);
-  });
+  }
+  nb.on("pulse", exampleAgain);
+  exampleAgain(nb.state.pulse);
   const link = new URLSearchParams(location.search).get("r");
   if (link) {
     setTimeout(() => fillForm("open", { link }), 300);

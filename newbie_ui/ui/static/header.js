@@ -66,9 +66,7 @@ nb.define("header", function (w) {
     draw();
     emit("pulse", pulse);
     if (settled !== pulse.model_key) { settled = pulse.model_key; w.trigger("settled"); }
-    /* A page that waits for news of a running job in vain asks again; a second answer to the same is ignored. */
-    if (!state.jobs.length || Date.now() - (state.heard || 0) > 8000) state.following = false;
-    if (state.jobs.length && !state.following) w.trigger("follow");
+    if (state.jobs.length) emit("follow");
   }
 
   async function ask() {
@@ -89,7 +87,6 @@ nb.define("header", function (w) {
     if (!document.hidden) timer = setTimeout(ask, failures ? 5000 : busy ? 1000 : 5000);
   }
   nb.on("ask", ask);
-  nb.on("follow", () => { w.trigger("follow"); ask(); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
   w.watch("value", () => take(w.props.value || {}));
   document.documentElement.lang = nb.locale();

@@ -2,7 +2,7 @@
    other way round; which words mean which cell is known by the server (`newbie_ui.prompt.positions`). */
 nb.pad = (function () {
   "use strict";
-  const { h, fill, t } = nb;
+  const { h, t } = nb;
   const COLUMNS = ["far_left", "left_side", "center_left", "center", "center_right", "right_side", "far_right"];
 
   /* make(onmove) → {node, draw(characters)}; a character is {number, name, cell: [column, depth] or null, muted}. */
@@ -16,31 +16,32 @@ nb.pad = (function () {
     const left = (column, shift) => "calc(" + (column + 0.5) * 100 / 7 + "% + " + shift + "px)";
     const top = (depth) => 13 + 25 * depth + "px";
 
+    /* A dot keeps its node while its character lives, so that a drag outlasts whatever is drawn meanwhile. */
+    const made = [];
     function draw(characters) {
-      const focused = document.activeElement && dots.contains(document.activeElement) ? document.activeElement.dataset.number : null;
-      const taken = {}, used = new Set(), nodes = [];
+      const taken = {}, used = new Set();
+      while (made.length < characters.length) made.push(makeDot(made.length + 1));
+      for (const { stem, dot } of made.splice(characters.length)) { stem.remove(); dot.remove(); }
       characters.forEach((c, i) => {
         const free = !c.cell, depth = free ? 1 : c.cell[1];
         const column = free ? Math.min(6, Math.max(0, Math.round(3 + (i - (characters.length - 1) / 2) * 2))) : c.cell[0];
         const key = column + ":" + depth, shift = (taken[key] = (taken[key] || 0) + 1) - 1;
         if (!free && !c.muted) used.add(column);
-        const colour = "k" + c.number, x = left(column, shift * 11), y = top(depth);
         const where = free ? t("position_free") : t("pad_" + COLUMNS[column]) + (depth === 1 ? "" : ", " + t(depth ? "pad_front" : "pad_back"));
-        nodes.push(h("span.stem." + colour + (free || c.muted ? ".free" : ""), { style: { left: x, top: y } }));
-        const dot = h("button.dot." + colour + (free ? ".free" : "") + (c.muted ? ".muted" : ""), {
-          type: "button", "data-number": c.number, style: { left: x, top: y }, title: c.name + ": " + where,
-          "aria-label": t("pad_dot", { name: c.name, where }),
-        }, String(c.number));
-        drag(dot, c, column, depth);
-        nodes.push(dot);
+        const { stem, dot } = made[i];
+        Object.assign(made[i], { c, column, depth });
+        stem.className = "stem k" + c.number + (free || c.muted ? " free" : "");
+        dot.classList.toggle("free", free);
+        dot.classList.toggle("muted", Boolean(c.muted));
+        dot.title = c.name + ": " + where;
+        dot.setAttribute("aria-label", t("pad_dot", { name: c.name, where }));
+        for (const part of dot.classList.contains("held") ? [] : [stem, dot]) { part.style.left = left(column, shift * 11); part.style.top = top(depth); }
       });
-      fill(dots, nodes);
       labels.forEach((label, i) => label.classList.toggle("here", used.has(i)));
-      const again = focused && dots.querySelector('[data-number="' + focused + '"]');
-      if (again) again.focus();
     }
 
-    function drag(dot, c, column, depth) {
+    function makeDot(number) {
+      const stem = h("span.stem"), dot = h("button.dot.k" + number, { type: "button" }, String(number)), place = { stem, dot };
       let moved = null;
       dot.addEventListener("pointerdown", (event) => { dot.setPointerCapture(event.pointerId); moved = null; dot.classList.add("held"); });
       dot.addEventListener("pointermove", (event) => {
@@ -48,7 +49,7 @@ nb.pad = (function () {
         const box = node.getBoundingClientRect();
         const x = Math.min(6, Math.max(0, Math.floor((event.clientX - box.left) / box.width * 7)));
         const y = Math.min(2, Math.max(0, Math.floor((event.clientY - box.top) / 25)));
-        if (moved || x !== column || y !== depth) {
+        if (moved || x !== place.column || y !== place.depth) {
           moved = { x, y };
           dot.style.left = left(x, 0);
           dot.style.top = top(y);
@@ -56,14 +57,21 @@ nb.pad = (function () {
       });
       dot.addEventListener("pointerup", () => {
         dot.classList.remove("held");
-        if (moved) onmove(c, moved.x, moved.y);
+        if (moved) onmove(place.c, moved.x, moved.y);
+      });
+      dot.addEventListener("pointercancel", () => {
+        dot.classList.remove("held");
+        dot.style.left = left(place.column, 0);
+        dot.style.top = top(place.depth);
       });
       dot.addEventListener("keydown", (event) => {
         const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
         if (!step) return;
         event.preventDefault();
-        onmove(c, Math.min(6, Math.max(0, column + step[0])), Math.min(2, Math.max(0, depth + step[1])));
+        onmove(place.c, Math.min(6, Math.max(0, place.column + step[0])), Math.min(2, Math.max(0, place.depth + step[1])));
       });
+      dots.append(stem, dot);
+      return place;
     }
     return { node, draw };
   }

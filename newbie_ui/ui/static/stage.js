@@ -178,13 +178,12 @@ nb.define("stage", function (w) {
 
   async function lookUp(id) { try { const found = await nb.parts.read("gallery/picture/" + encodeURIComponent(id)); if (id === v.picture && found.favourite) { favourite = true; drawTools(); } } catch { /* not there yet, or gone */ } }
   function draw() { drawPicture(); drawTools(); drawSlot(); }
-  w.watch("value", () => {
+  function take(value) {
     const before = v;
-    v = w.props.value || {};
+    v = value;
     if (v.picture !== before.picture) { favourite = false; if (v.picture && !v.preview) lookUp(v.picture); }
     if (v.recent) recent = v.recent;
     nb.state.following = Boolean(v.following);
-    nb.state.heard = Date.now();
     if (v.people) nb.state.people = { picture: v.picture, list: v.people };
     nb.state.shown = v.picture;
     nb.state.seed_used = v.seed;
@@ -194,7 +193,9 @@ nb.define("stage", function (w) {
     drawStrip();
     if (v.finished && before.job === v.job && !before.finished) { notify(); emit("picture-done", v); }
     emit("stage", v);
-  });
+  }
+  nb.on("news", take);
+  w.watch("value", () => take(w.props.value || {}));
   /* With and without a card: when both pictures are there, the slider opens. */
   let pair = null;
   nb.on("compare-jobs", (jobs) => { pair = { jobs, pictures: [null, null] }; });
