@@ -37,8 +37,8 @@ _BODY = re.compile(
     r"(?:cat|fox|dog|wolf|rabbit) tail|(?:angel|demon|bat|fairy) wings|(?:demon|dragon|oni) horns|mole under eye)$"
 )
 _EXPRESSION = _set(
-    "smile,light smile,grin,smirk,evil smile,frown,angry,annoyed,sad,happy,crying,surprised,embarrassed,"
-    "expressionless,laughing,pout,scared,serious,nervous,worried,shy,smug,excited,:d,;d,:3,:o,:<,;),xd,"
+    "smile,light smile,grin,smirk,evil smile,frown,angry,annoyed,sad,happy,surprised,embarrassed,"
+    "expressionless,pout,scared,serious,nervous,worried,shy,smug,excited,:d,;d,:3,:o,:<,;),xd,"
     ">:(,>:)"
 )
 _ACTION = re.compile(
@@ -69,6 +69,7 @@ _GROUPS = (
     (_COUNT, ("count", "gender")),
     (_PLACE, ("position",)),
     (frozenset({"blush", "light blush"}), ("expression", "appearance")),
+    (frozenset({"crying", "laughing"}), ("expression", "action")),
     (_EXPRESSION, ("expression",)),
     (_ACTION, ("action", "interaction")),
     (_BODY, ("appearance", "body_type")),
@@ -119,9 +120,10 @@ _EXCLUSIVE = (
     "open mouth / closed mouth",
     "closed eyes / wide-eyed,half-closed eyes,one eye closed",
     "standing / sitting / lying / kneeling / squatting",
-    "smile,grin,happy,laughing / frown,sad,angry,expressionless",
+    "happy / sad,angry",
+    "smile,grin,laughing / frown,expressionless",
     "barefoot / shoes,boots,sneakers,loafers,high heels,sandals,mary janes,socks,thighhighs,pantyhose",
-    "sleeveless / long sleeves / short sleeves",
+    "long sleeves / short sleeves",
     "indoors / outdoors",
     "day,blue sky / night,night sky,starry sky",
     "simple background,white background / outdoors,indoors,scenery,beach,forest,classroom,cityscape",

@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from newbie_ui.prompt import edit
 from newbie_ui.prompt.document import CHARACTER_FIELDS, GENERAL_FIELDS, KNOWN_FIELDS, NAME_FIELDS, TOP_FIELDS
 from newbie_ui.prompt.edit import Edit, apply
+from newbie_ui.prompt.knowledge import character_field, general_field
 from newbie_ui.prompt.lint_tags import tag_findings
 from newbie_ui.prompt.report import Finding, Fix, Report, label_of
 from newbie_ui.prompt.spans import BlockSpan, Element
@@ -94,7 +95,7 @@ def _merged_generals(report: Report) -> str:
     fields = [(e.name, report.value(e)) for block in (first, *others) for e in block.elements]
     merged: dict[str, str] = {}
     for name, value in fields:
-        merged[name] = joined(merged[name], [value[i.start : i.end] for i in items(value)]) if name in merged else value
+        merged[name] = _added(merged.get(name, ""), value)
     removals = [edit.removal(report.text, block.start, block.end) for block in others]
     return edit.set_general(apply(report.text, removals), merged.items())
 
@@ -121,51 +122,54 @@ def _fields_of(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _unknown(report: Report, element: Element, block: BlockSpan, known: tuple, other: tuple) -> Finding:
     where = "general tags" if block.kind == "general" else "a character"
+    place = element.start, element.value_start
     if element.name in other:
-        place = "the general tags" if block.kind == "character" else "a character"
-        message = f"<{element.raw}> belongs to {place}, not to {where}."
-        return report.finding("misplaced_element", "warning", message, element.start, element.value_start)
+        there = "the general tags" if block.kind == "character" else "a character"
+        message = f"<{element.raw}> belongs to {there}, not to {where}."
+        fix = _into_block(report, element, own=block.kind == "general")
+        return report.finding("misplaced_element", "warning", message, *place, fix)
     close = get_close_matches(element.name, known, 1, 0.8)
     if not close:
+        name = _field_for(block, report.value(element))
         message = f"<{element.raw}> is not an element that NewBie was shown. It stays in the prompt as it is."
-        return report.finding("unknown_element", "hint", message, element.start, element.value_start)
-    new = edit.build_field(close[0], report.value(element))
-    fix = Fix(f"Write <{close[0]}>", apply(report.text, [Edit(element.start, element.end, new)]))
+        fix = Fix(f"Move to {name}", _renamed(report, block, element, name))
+        return report.finding("unknown_element", "hint", message, *place, fix)
     message = f"<{element.raw}> is not known. <{close[0]}> is probably meant."
-    return report.finding("unknown_element", "warning", message, element.start, element.value_start, fix)
+    fix = Fix(f"Write <{close[0]}>", _renamed(report, block, element, close[0]))
+    return report.finding("unknown_element", "warning", message, *place, fix)
+
+
+def _field_for(block: BlockSpan, value: str) -> str:
+    """The field of this block where a value belongs, by its first tag; appearance or other if that is not known."""
+    field_of = character_field if block.kind == "character" else general_field
+    return next((field_of(item.key) for item in items(value)), field_of(""))
+
+
+def _renamed(report: Report, block: BlockSpan, element: Element, name: str) -> str:
+    """The text with the element's value in the field `name` of its block: in its place, or added to the one there."""
+    value = report.value(element).strip(" ,，\r\n\t")
+    same = next((e for e in block.elements if e.name == name), None)
+    gone = edit.removal(report.text, element.start, element.end)
+    if same is None:
+        return apply(report.text, [Edit(element.start, element.end, edit.build_field(name, value)) if value else gone])
+    more = _added(report.value(same), value)
+    edits = [Edit(same.value_start, same.value_end, more), gone]
+    if same.value_end == same.end and same.closed:  # <name/>
+        edits[0] = Edit(same.start, same.end, edit.build_field(same.raw, more))
+    return apply(report.text, edits)
 
 
 def _twice(report: Report, block: BlockSpan, first: Element, second: Element) -> Finding:
-    value = report.value(second)
-    more = joined(report.value(first), [value[item.start : item.end] for item in items(value)])
-    edits = [Edit(first.value_start, first.value_end, more), edit.removal(report.text, second.start, second.end)]
-    if first.value_end == first.end and first.closed:  # <name/>
-        edits[0] = Edit(first.start, first.end, edit.build_field(first.raw, more))
     message = f"<{second.raw}> is there twice in one block. Put both into one."
-    return report.finding(
-        "duplicate_element",
-        "warning",
-        message,
-        second.start,
-        second.value_start,
-        Fix("Put them together", apply(report.text, edits)),
-    )
+    fix = Fix("Put them together", _renamed(report, block, second, first.name))
+    return report.finding("duplicate_element", "warning", message, second.start, second.value_start, fix)
 
 
 def _loose_in_block(report: Report, block: BlockSpan, element: Element) -> Finding:
     name = "appearance" if block.kind == "character" else "other"
-    value = report.value(element).strip(" ,，\r\n\t")
-    same = next((e for e in block.elements if e.name == name and e.value_end < e.end), None)
-    cut = edit.removal(report.text, element.start, element.end)
-    if same is not None:
-        old = report.value(same)
-        merged = joined(old, [value[item.start : item.end] for item in items(value)])
-        edits = [Edit(same.value_start, same.value_end, merged), cut]
-    else:
-        edits = [Edit(element.start, element.end, edit.build_field(name, value))] if value else [cut]
-    message = f"“{report.shortened(value)}” stands in the block without an element. Put it into <{name}>."
-    fix = Fix(f"Move to {name}", apply(report.text, edits))
-    return report.finding("loose_text", "warning", message, element.start, element.end, fix)
+    message = f"“{report.shortened(report.value(element).strip(' ,，'))}” stands in the block without an element. "
+    fix = Fix(f"Move to {name}", _renamed(report, block, element, name))
+    return report.finding("loose_text", "warning", f"{message}Put it into <{name}>.", element.start, element.end, fix)
 
 
 def _outside(report: Report) -> Iterator[Finding]:
@@ -184,19 +188,24 @@ def _outside(report: Report) -> Iterator[Finding]:
 def _into_block(report: Report, element: Element, own: bool) -> Fix | None:
     """General fields go to the general tags; a character's to the only card, or with their like into a new one."""
     cards = report.parsed.characters
-    same = [e for e in report.parsed.elements if (e.name in CHARACTER_FIELDS) == own and e.name in KNOWN_FIELDS]
-    moved = same if own and not cards else [element]
+    beside = [e for e in report.parsed.elements if (e.name in CHARACTER_FIELDS) == own and e.name in KNOWN_FIELDS]
+    moved = beside if own and not cards and element in beside else [element]
     fields = [(e.name, report.value(e)) for e in moved]
     rest = apply(report.text, [edit.removal(report.text, e.start, e.end) for e in moved])
     if not own:
-        old = parse(rest).prompt.general.get(element.name)
-        value = joined(old, [report.value(element)]) if old else report.value(element)
+        value = _added(parse(rest).prompt.general.get(element.name), report.value(element))
         return Fix("Move to general tags", edit.update_general(rest, {element.name: value}))
     if not cards:
         return Fix("Make it a character", edit.add_character(rest, fields))
-    if len(cards) == 1 and not parse(rest).prompt.characters[0].get(element.name):
-        return Fix("Move to the character", edit.update_character(rest, 0, dict(fields)))
+    if len(cards) == 1:
+        value = _added(parse(rest).prompt.characters[0].get(element.name), report.value(element))
+        return Fix("Move to the character", edit.update_character(rest, 0, {element.name: value}))
     return None
+
+
+def _added(old: str, value: str) -> str:
+    """A value with another one's tags added; the other one as it is where there was none."""
+    return joined(old, [value[item.start : item.end] for item in items(value)]) if old.strip() else value
 
 
 def _numbering(report: Report) -> Iterator[Finding]:
@@ -252,10 +261,8 @@ def _count(report: Report) -> Iterator[Finding]:
         message = f"The general tags state no count; the cards hold {len(cards)}."
         start, end = (element.start, element.end) if element else _end_of_blocks(report)
         if wanted:
-            fix = Fix(
-                f"Set {wanted[0]}",
-                edit.update_general(report.parsed, {"count": joined(", ".join(wanted), _rest(value))}),
-            )
+            new = joined(", ".join(wanted), _rest(value))
+            fix = Fix(f"Set {_told(wanted)}", edit.update_general(report.parsed, {"count": new}))
             yield report.finding("count_missing", "hint", message, start, end, fix)
         return
     keys = {item.key for item in items(value)}
@@ -263,11 +270,11 @@ def _count(report: Report) -> Iterator[Finding]:
     total_wrong = sum(stated.values()) != len(cards) and not _at_least(value, len(cards))
     kinds_wrong = sum(have.values()) == len(cards) and stated != have and not _at_least(value, len(cards))
     if total_wrong or kinds_wrong or alone:
-        said = next((value[i.start : i.end] for i in items(value) if _COUNT.fullmatch(i.key)), "solo")
-        said = "solo" if alone and not (total_wrong or kinds_wrong) else said
+        told = [value[i.start : i.end] for i in items(value) if _COUNT.fullmatch(i.key)]
+        said = " and ".join(told) if told and (total_wrong or kinds_wrong) else "solo"
         message = f"Count says {said}, the cards hold {' and '.join(wanted[: len(have) or 1]) or len(cards)}."
         new = ", ".join([*wanted, *_rest(value)])
-        fix = Fix(f"Set {wanted[0]}", edit.update_general(report.parsed, {"count": new})) if wanted else None
+        fix = Fix(f"Set {_told(wanted)}", edit.update_general(report.parsed, {"count": new})) if wanted else None
         yield report.finding("count_mismatch", "warning", message, element.value_start, element.value_end, fix)
 
 
@@ -307,6 +314,11 @@ def _count_tags(have: Counter, cards: int) -> list[str]:
         if number:
             tags.append(f"{number}{kind}{'s' * (number > 1)}" if number < 6 else f"6+{kind}s")
     return tags + [f"multiple_{kind}s" for kind in ("girl", "boy", "other") if have[kind] > 1]
+
+
+def _told(tags: list[str]) -> str:
+    """The count tags that say how many, for a button."""
+    return ", ".join(tag for tag in tags if _COUNT.fullmatch(tag))
 
 
 def _rest(value: str) -> list[str]:
@@ -365,7 +377,8 @@ def _literal(report: Report) -> Iterator[Finding]:
 
 def _with_comma(text: str, start: int, end: int) -> tuple[int, int]:
     after = re.compile(r"[ \t]*,[ \t]*").match(text, end)
-    return (start, after.end()) if after else (start, end)
+    before = re.search(r"[ \t]*,[ \t]*$", text[:start])
+    return (start, after.end()) if after else (before.start() if before else start, end)
 
 
 def _braces(report: Report) -> Iterator[Finding]:

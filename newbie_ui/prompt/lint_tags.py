@@ -27,6 +27,8 @@ _ANYWHERE = ("other", "extra_tags", "danbooru_tags", "e621_tags")
 def tag_findings(report: Report, model_vocabulary: Collection[str]) -> Iterator[Finding]:
     for block in report.parsed.blocks:
         fields = [(e, items(report.text, e.value_start, e.value_end)) for e in block.elements if _is_tags(report, e)]
+        for name in (e for e in block.elements if e.name in NAME_FIELDS):
+            yield from _parentheses(report, name)
         yield from _twice(report, fields)
         yield from _contradictory(report, fields)
         for element, found in fields:
@@ -162,10 +164,17 @@ def _parentheses(report: Report, element: Element) -> Iterator[Finding]:
                 yield report.finding("parentheses", "warning", message, match.start(), match.end(), fix)
                 return
         if depth > 0:
-            fix = Fix(f"Add {closing}", apply(report.text, [Edit(end, end, closing * depth)]))
+            at = end if opening == "\\(" else _weight_end(report.text, element, first_open)
+            fix = Fix(f"Add {closing}", apply(report.text, [Edit(at, at, closing * depth)]))
             message = f"{opening} is not closed. Add {closing}."
             yield report.finding("parentheses", "warning", message, first_open, first_open + len(opening), fix)
             return
+
+
+def _weight_end(text: str, element: Element, opened: int) -> int:
+    """Where a weight that was opened here should close: behind its number, else behind the tag it stands in."""
+    found = [item for item in items(text, element.value_start, element.value_end) if item.end > opened]
+    return next((item.end for item in found if _WEIGHT.search(text, item.start, item.end)), found[0].end)
 
 
 def _ranges(report: Report, element: Element) -> Iterator[tuple[re.Pattern, str, str, int, int]]:
@@ -184,6 +193,7 @@ def _ranges(report: Report, element: Element) -> Iterator[tuple[re.Pattern, str,
 
 _ESCAPED = re.compile(r"\\[()]")
 _PLAIN = re.compile(r"(?<!\\)[()]")
+_WEIGHT = re.compile(r":\d*\.?\d+$")
 _EMOTICON = re.compile(r"[:;=xX>8\-o^'\"][()]|[()][\-:;=o^<_]")
 
 

@@ -75,8 +75,31 @@ CASES = [
         "<appearance> is probably meant",
         card("<appearance>red_eyes</appearance>"),
     ),
-    ("unknown_element", card("<mood>calm</mood>"), "not an element that NewBie was shown", None),
-    ("misplaced_element", card("<background>sky</background>"), "belongs to the general tags", None),
+    (
+        "unknown_element",
+        card("<mood>smile</mood>"),
+        "not an element that NewBie was shown",
+        card("<expression>smile</expression>"),
+    ),
+    (
+        "unknown_element",
+        card("<expression>smile</expression>\n<expresion>blush</expresion>"),
+        "<expression> is probably meant",
+        card("<expression>smile, blush</expression>"),
+    ),
+    (
+        "misplaced_element",
+        card("<background>sky</background>", "<background>clouds</background>"),
+        "belongs to the general tags",
+        card("", "<background>clouds, sky</background>"),
+    ),
+    (
+        "misplaced_element",
+        card("<action>waving</action>", "<clothing>dress</clothing>"),
+        "belongs to a character",
+        card("<clothing>dress</clothing>\n<action>waving</action>"),
+    ),
+    ("misplaced_element", OFFICIAL.replace("<style>", "<action>waving</action>\n<style>"), "belongs to a char", None),
     (
         "duplicate_element",
         card("<action>standing</action>\n<action>waving, standing</action>"),
@@ -104,6 +127,12 @@ CASES = [
         OFFICIAL.replace("2girls, multiple_girls", "1girl, solo, blue_theme"),
         "Count says 1girl, the cards hold 2girls",
         OFFICIAL.replace("multiple_girls", "multiple_girls, blue_theme"),
+    ),
+    (
+        "count_mismatch",
+        card("").replace("solo", "1other"),
+        "Count says 1girl and 1other, the cards hold 1girl",
+        card("").replace(", solo", ""),
     ),
     (
         "count_mismatch",
@@ -181,7 +210,7 @@ CASES = [
         "parentheses",
         card("<clothing>(dress:1.2, apron</clothing>"),
         "( is not closed",
-        card("<clothing>(dress:1.2, apron)</clothing>"),
+        card("<clothing>(dress:1.2), apron</clothing>"),
     ),
     (
         "parentheses",
@@ -212,6 +241,13 @@ CASES = [
         card("<expression>&gt;_&lt; &amp; smile</expression>"),
         "&gt; reaches the model letter by letter",
         card("<expression>>_< & smile</expression>"),
+    ),
+    ("lora_mark", card("", "<style>ink, <lora:ink:1></style>"), "Choose the LoRA", card("", "<style>ink</style>")),
+    (
+        "parentheses",
+        card("").replace("$character_1$", "aris_\\(x"),
+        "not closed",
+        card("").replace("$character_1$", "aris_\\(x\\)"),
     ),
     ("lora_mark", card("", "<style><lora:ink:0.8>, ink</style>"), "Choose the LoRA", card("", "<style>ink</style>")),
     ("braces", "{\n" + card("") + "\n}", "say nothing to the model", card("") + "\n"),
@@ -250,7 +286,8 @@ def test_the_official_example_has_no_finding():
         "<appearance>(blue_hair:1.2), (red_eyes, bangs:1.1)</appearance>",
         "<appearance>蓝发，双马尾</appearance>",
         "<clothing>white_shirt, bow, hair_ornament, glasses</clothing>",
-        "<action>looking_at_viewer, holding_flower, smile_at_someone</action>",
+        "<action>looking_at_viewer, holding_flower, smile_at_someone, laughing</action>",
+        "<clothing>sleeveless, detached_sleeves, long_sleeves</clothing>\n<expression>grin, angry</expression>",
     ],
 )
 def test_what_artists_really_write_is_not_complained_about(fields):
