@@ -1,8 +1,9 @@
 """The page inside the server: Gradio's settings for strangers, and the few things a server must ask of it.
 
-Every default that is too open is decided here: calls go through the queue, sessions are capped, exceptions stay in
+Every default that is too open is decided here: programs go through the queue, sessions are capped, exceptions stay in
 the log, no monitoring page, no run history, no files but those the page itself made. The queue does not protect the
-device, the engine's own queue does; what is bounded here is how many calls wait in the page.
+device, the engine's own queue does; what is bounded here is how many calls wait. The page's own events skip the queue
+and do a moment's work each (`widgets.DIRECT`).
 """
 
 from __future__ import annotations

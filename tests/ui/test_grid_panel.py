@@ -16,6 +16,7 @@ from newbie_ui.request import GenerateRequest
 from newbie_ui.ui import grid, words
 from newbie_ui.ui.actions import Actions
 from newbie_ui.ui.compose import EXAMPLE
+from newbie_ui.ui.actions import Actions
 from newbie_ui.ui.page import PageContext
 
 ATTACK = '<img src=x onerror="window.pwned=1">'
@@ -43,7 +44,7 @@ def engine(gallery):
 @pytest.fixture
 def panel(engine, gallery):
     with gr.Blocks():
-        panel = grid.build(PageContext(engine, gallery))
+        panel = grid.build(PageContext(Actions(engine, gallery), gallery))
         panel.connect([], asked)
     return panel
 
