@@ -23,8 +23,10 @@ import torch
 from newbie_ui.errors import CheckpointError
 from newbie_ui.model.checkpoints import hub, parts
 from newbie_ui.model.checkpoints.card import SIDECAR, ModelCard, model_hash, read_sidecar
+from newbie_ui.model.checkpoints.keys import GEMMA, JINA
+from newbie_ui.model.checkpoints.plan import make_plan
 from newbie_ui.model.checkpoints.tokenizers import load_tokenizer
-from newbie_ui.model.checkpoints.weights import Progress, Weights, open_weights, read_json
+from newbie_ui.model.checkpoints.weights import Progress, Weights, open_weights, read_json, readable
 from newbie_ui.model.pipeline import NewbiePipeline
 
 DEMO = "demo"
@@ -49,7 +51,10 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """Each part by its own path, a file or a folder. Parts left empty come from `base`, any other kind of source."""
+    """Each part by its own path: a file, its folder, or a whole model's, of which that part is taken.
+
+    Parts left empty come from `base`, any other kind of source.
+    """
 
     transformer: str = ""
     text_encoder: str = ""
@@ -152,8 +157,10 @@ def load_part(
 
 def load_tokens(files: ModelFiles, part: str):
     """The tokenizer of "text_encoder" or "clip_model". Raises CheckpointError."""
-    kind = "gemma" if part == "text_encoder" else "clip"
-    return load_tokenizer(kind, files.tokenizers[part], files.weights(part))
+    kind, keys = ("gemma", GEMMA) if part == "text_encoder" else ("clip", JINA)
+    weights = files.weights(part)
+    make_plan(weights, keys)  # a file of another part must be called so, not said to lack a tokenizer
+    return load_tokenizer(kind, files.tokenizers[part], weights)
 
 
 def read_model_info(source: str | SplitFiles | ModelFiles, on_progress: Progress | None = None) -> ModelCard:
@@ -172,11 +179,12 @@ def read_model_info(source: str | SplitFiles | ModelFiles, on_progress: Progress
 # ---- where the files are -------------------------------------------------------------------------------------
 
 
+@readable()
 def locate(source: str | SplitFiles, on_progress: Progress | None = None, given: Collection[str] = ()) -> ModelFiles:
     """Find (or download) a model's files; reads no weights. Parts that are `given` elsewhere may be missing.
 
     Raises:
-        CheckpointError: nothing there, or not all of it.
+        CheckpointError: nothing there, not all of it, or not to be read.
     """
     if isinstance(source, SplitFiles):
         return _split(source, on_progress)
@@ -235,13 +243,15 @@ def _split(split: SplitFiles, on_progress: Progress | None) -> ModelFiles:
         flags = ", ".join(f"{FLAGS[part]} ({NAMES[part]})" for part in absent)
         raise CheckpointError(f"A model has four parts; missing: {flags}. Or name a model to take them from: --model.")
     base = locate(split.base, on_progress, given) if split.base else None
-    paths = {**(base.paths if base else {}), **given}
+    own = {part: _part_folder(path, part) or path for part, path in given.items()}
+    paths = {**(base.paths if base else {}), **own}
     tokenizers = dict(base.tokenizers) if base else {}
-    for part in TOKENIZER_FOLDERS:
-        if part in given:
-            path = given[part]
-            tokenizers[part] = (path,) if path.is_dir() else (path.with_suffix(""),)
-    name = given.get("transformer", next(iter(given.values()))).stem
+    for part, folder in TOKENIZER_FOLDERS.items():
+        if part in own:
+            path = own[part]
+            tokenizers[part] = (path, path.parent / folder) if path.is_dir() else (path.with_suffix(""),)
+    named = given.get("transformer", next(iter(given.values())))
+    name = named.name if named.is_dir() else named.stem
     source = ", ".join(str(path) for path in given.values())
     return ModelFiles(name, source, paths, tokenizers, base.folder if base and "transformer" not in given else None)
 

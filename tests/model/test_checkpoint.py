@@ -82,6 +82,15 @@ def test_a_part_that_is_given_may_be_missing_elsewhere(shelf, original, tmp_path
     assert torch.equal(picture(load_pipeline(mended, dtype=torch.float32)), picture(original))
 
 
+def test_a_part_may_be_named_by_the_whole_folder_it_is_in(shelf, original):
+    for layout, clip in (("official", "clip_model"), ("diffusers", "text_encoder_2")):
+        folder = shelf[layout]
+        files = locate(SplitFiles(folder, folder + "/text_encoder", folder + "/" + clip, folder + "/vae"))
+        assert files.name == layout
+        assert files.paths["transformer"].name == "transformer"
+        assert torch.equal(picture(load_pipeline(files, dtype=torch.float32)), picture(original))
+
+
 def test_a_pth_file_loads_bare_or_wrapped(tmp_path, shelf, original):
     state = published.official_transformer(original)
     for name, content in {"bare": state, "model": {"model": state, "step": 3}, "sd": {"state_dict": state}}.items():

@@ -1,8 +1,10 @@
 """What is said when a model cannot be loaded: the value, the reason, the remedy."""
 
+import errno
 import json
 import shutil
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -76,6 +78,17 @@ def test_split_files_that_are_not_all_there(shelf, tmp_path):
     )
 
 
+@pytest.mark.parametrize(("asked", "which"), [("open", "text_encoder/model.safetensors.index.json"), ("is_dir", ".")])
+def test_what_may_not_be_read_is_named(asked, which, shelf, monkeypatch):
+    """As root everything may be read, so the system's answer is put into its mouth."""
+
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, asked, refuse)
+    assert refusal(str(shelf)) == f"{shelf / which} cannot be read (Permission denied). Check that this user may read it."
+
+
 def test_a_part_without_weights(folder):
     (folder / "vae/diffusion_pytorch_model.safetensors").unlink()
     assert "vae holds no weights (*.safetensors, *.pth). The download is not complete" in refusal(str(folder))
@@ -87,6 +100,13 @@ def test_a_part_with_several_weights_files(folder):
     shutil.copy(folder / "vae/a.safetensors", folder / "vae/b.safetensors")
     said = refusal(str(folder))
     assert "holds several weights files (a.safetensors, b.safetensors). Name the one to use." in said
+
+
+def test_a_file_of_another_part_is_called_so_before_its_tokenizer_is_missed(shelf):
+    vae = str(shelf / "vae/diffusion_pytorch_model.safetensors")
+    said = refusal(SplitFiles(text_encoder=vae, base=str(shelf)))
+    assert "is not a Gemma3 text encoder: looked for Gemma names (layers.0.pre_feedforward_layernorm.weight)" in said
+    assert "It looks like a VAE: give it with --vae." in said
 
 
 # ---- files ---------------------------------------------------------------------------------------------------
@@ -198,7 +218,7 @@ def test_unknown_tensors_are_named_as_the_file_names_them(folder):
     edit(path, lambda state: state.update({"quant_conv.weight": torch.ones(2), "quant_conv.bias": torch.ones(2)}))
     said = refusal(str(folder))
     assert "(read as: diffusers names) holds 2 tensors that this model has no place for" in said
-    assert "quant_conv.bias, quant_conv.weight" in said
+    assert "quant_conv.bias, quant_conv.weight. It is of another model or version: use NewBie's own." in said
 
 
 def test_a_wrong_shape(folder):
@@ -253,7 +273,7 @@ def test_a_scale_without_its_weight(folder):
         ("model.diffusion_model.input_blocks.0.0.weight", "Stable Diffusion"),
         ("model.layers.0.self_attn.q_proj.weight", "a language model"),
         ("diffusion_model.layers.0.attention.qkv.lora_A.weight", "a LoRA, not a whole model"),
-        ("decoder.mid.block_1.conv1.weight", "a VAE"),
+        ("decoder.mid.block_1.conv1.weight", "a VAE: give it with --vae"),
     ],
 )
 def test_a_file_of_another_model_is_recognised(name, what, tmp_path, shelf):
@@ -269,6 +289,17 @@ def test_swapped_text_encoders_are_told_apart(shelf):
     swapped = SplitFiles(text_encoder=str(shelf / "clip_model"), base=str(shelf))
     assert "It looks like Jina CLIP: give it with --clip." in refusal(swapped)
     swapped = SplitFiles(clip=str(shelf / "text_encoder"), base=str(shelf))
+    assert "It looks like Gemma: give it with --text-encoder." in refusal(swapped)
+
+
+def test_swapped_text_encoders_with_the_same_attention_names_are_told_apart(tmp_path):
+    """Both as transformers saves them: `layers.0.self_attn.q_proj` is in either."""
+    pipe = published.pipeline()
+    folder = tmp_path / "saved"
+    pipe.save_pretrained(folder)
+    swapped = SplitFiles(text_encoder=str(folder / "clip_model"), base=str(folder))
+    assert "It looks like Jina CLIP: give it with --clip." in refusal(swapped)
+    swapped = SplitFiles(clip=str(folder / "text_encoder"), base=str(folder))
     assert "It looks like Gemma: give it with --text-encoder." in refusal(swapped)
 
 
@@ -350,7 +381,7 @@ def test_a_refused_model_is_not_read_in_vain(folder, monkeypatch):
     """The last part is checked before the first is read."""
     edit(folder / "vae/diffusion_pytorch_model.safetensors", lambda state: state.pop("decoder.conv_in.bias"))
     monkeypatch.setattr(Weights, "stream", lambda *_: pytest.fail("a tensor was read"))
-    assert r"lacks 1 tensors, first decoder.conv_in.bias." in refusal(str(folder))
+    assert "lacks 1 tensor, first decoder.conv_in.bias." in refusal(str(folder))
 
 
 def test_the_card_of_an_incomplete_model_says_the_same(folder):

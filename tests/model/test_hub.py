@@ -281,7 +281,8 @@ def test_the_hub_is_not_reachable(fake):
     fake.server.shutdown()
     fake.server.server_close()
     said = refusal()
-    assert said.startswith("The hub cannot be reached for NewBie-AI/tiny (ConnectError). Check the network and start")
+    assert said.startswith("There is no folder 'NewBie-AI/tiny' on this machine, and the hub cannot be reached (Connect")
+    assert "Check the path, or the network and start again: a download goes on where it stopped." in said
     assert said.endswith("Without network use --model demo or a folder.")
 
 
@@ -290,7 +291,8 @@ def test_the_hub_is_switched_off(fake, monkeypatch):
         raise OfflineModeIsEnabled("offline")
 
     monkeypatch.setattr(hub.HfApi, "model_info", offline)
-    assert "is not on this machine, and the hub is switched off (HF_HUB_OFFLINE). Unset it, or use --model" in refusal()
+    said = refusal()
+    assert "on this machine, and the hub is switched off (HF_HUB_OFFLINE). Check the path, or unset it, or use" in said
 
 
 def test_the_disk_is_too_small(fake, monkeypatch):

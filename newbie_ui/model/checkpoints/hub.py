@@ -288,8 +288,8 @@ def _explained(error: Exception, repository: str, revision: str | None, home: Pa
         ),
         (
             OfflineModeIsEnabled,
-            f"{repository} is not on this machine, and the hub is switched off (HF_HUB_OFFLINE). "
-            "Unset it, or use --model demo or a folder.",
+            f"There is no folder {repository!r} on this machine, and the hub is switched off (HF_HUB_OFFLINE). "
+            "Check the path, or unset it, or use --model demo or a folder.",
         ),
         (
             HfHubHTTPError,
@@ -307,8 +307,9 @@ def _explained(error: Exception, repository: str, revision: str | None, home: Pa
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return CheckpointError(f"{home} cannot be written. Set HF_HOME to a folder of yours.")
     return CheckpointError(
-        f"The hub cannot be reached for {repository} ({type(error).__name__}). Check the network and start again: "
-        "a download goes on where it stopped. Without network use --model demo or a folder."
+        f"There is no folder {repository!r} on this machine, and the hub cannot be reached ({type(error).__name__}). "
+        "Check the path, or the network and start again: a download goes on where it stopped. Without network use "
+        "--model demo or a folder."
     )
 
 

@@ -79,7 +79,7 @@ TRANSFORMER = PartKeys(
         (r".*joint_blocks\.0\..*", "Stable Diffusion 3"),
         (r".*lora_(A|B|up|down)\b.*", "a LoRA, not a whole model"),
         (r"(model\.)?layers\.0\.self_attn\..*", "a language model"),
-        (r".*decoder\.(mid|mid_block)\..*", "a VAE"),
+        (r".*decoder\.(mid|mid_block)\..*", "a VAE: give it with --vae"),
     ),
 )
 
@@ -95,7 +95,7 @@ GEMMA = PartKeys(
         "model.",
         "",
     ),
-    layouts=(Layout("Gemma names", "layers.0.self_attn.q_proj.weight"),),
+    layouts=(Layout("Gemma names", "layers.0.pre_feedforward_layernorm.weight"),),
     unused=(
         r"(model\.)?(vision_tower|vision_model|multi_modal_projector)\..*",
         r"(.*\.)?lm_head\.weight",
@@ -103,9 +103,11 @@ GEMMA = PartKeys(
         r"(.*\.)?rotary_emb(_local)?\.inv_freq",
     ),
     strangers=(
-        (r".*mixer\.Wqkv\..*", "Jina CLIP: give it with --clip"),
+        (r".*(mixer\.Wqkv|post_mlp_layernorm)\..*", "Jina CLIP: give it with --clip"),
         (r".*attention\.qkv\..*", "a NewBie transformer: give it with --transformer"),
         (r".*encoder\.block\.0\..*", "T5"),
+        (r".*self_attn\.q_proj\..*", "another language model"),
+        (r".*decoder\.(mid|mid_block)\..*", "a VAE: give it with --vae"),
     ),
 )
 
@@ -127,7 +129,7 @@ JINA = PartKeys(
     prefixes=("text_model.transformer.", "transformer.", "jina.transformer.model.", "roberta.", "model.", ""),
     layouts=(
         Layout("Jina names", "encoder.layers.0.norm1.weight", OFFICIAL_JINA),
-        Layout("transformers names", "layers.0.self_attn.q_proj.weight"),
+        Layout("transformers names", "layers.0.post_mlp_layernorm.weight"),
     ),
     unused=(
         r"(model\.)?vision_model\..*",

@@ -77,14 +77,14 @@ def check_plan(plan: Plan, expected: Mapping[str, tuple[int, ...]]) -> None:
     unknown = [n for n in plan.shapes if n not in expected]
     if missing:
         raise CheckpointError(
-            f"The {plan.describe()} lacks {len(missing)} tensors, first {_first(missing)}. "
+            f"The {plan.describe()} lacks {_count(missing)}, first {_first(missing)}. "
             "The download is not complete, or the file is of another model: download it again."
         )
     if unknown:
         theirs = [n for n, parts in plan.slices.items() if any(s.target in unknown for s in parts)]
         raise CheckpointError(
-            f"The {plan.describe()} holds {len(theirs)} tensors that this model has no place for, first "
-            f"{_first(theirs)}. It is of another model or version."
+            f"The {plan.describe()} holds {_count(theirs)} that this model has no place for, first "
+            f"{_first(theirs)}. It is of another model or version: use NewBie's own."
         )
     for name, shape in expected.items():
         given = plan.shapes.get(name, shape)
@@ -287,6 +287,10 @@ def _assert_real(module: nn.Module, plan: Plan) -> None:
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     """1×1 convolutions are linear layers written with two more axes."""
     return shape[:2] if len(shape) == 4 and shape[2:] == (1, 1) else shape
+
+
+def _count(names: list[str]) -> str:
+    return f"{len(names)} tensor{'s' if len(names) > 1 else ''}"
 
 
 def _first(names: list[str]) -> str:

@@ -101,11 +101,23 @@ class Weights:
         return digest.hexdigest()[:10]
 
 
+@contextmanager
+def readable() -> Iterator[None]:
+    """Within (or as a decorator), a file or folder that the system does not let us read is a CheckpointError."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{error.filename} cannot be read ({error.strerror}). Check that this user may read it."
+        ) from error
+
+
+@readable()
 def open_weights(path: Path) -> Weights:
     """Names, shapes and types of a weights file, of a shard index, or of a folder that holds one of them.
 
     Raises:
-        CheckpointError: nothing there, several candidates, damaged, of a kind that is not read.
+        CheckpointError: nothing there, several candidates, damaged, not to be read, of a kind that is not read.
     """
     if path.is_dir():
         path = find_weights(path)
@@ -249,6 +261,7 @@ def _open_index(path: Path) -> Weights:
     return Weights(path, tensors, files, {})
 
 
+@readable()
 def read_json(path: Path, limit: int = MAX_INDEX_BYTES) -> dict[str, Any]:
     """A JSON object from a file of limited size. Raises CheckpointError."""
     if not path.is_file():
