@@ -16,7 +16,6 @@ from newbie_ui.request import GenerateRequest
 from newbie_ui.ui import grid, words
 from newbie_ui.ui.actions import Actions
 from newbie_ui.ui.compose import EXAMPLE
-from newbie_ui.ui.actions import Actions
 from newbie_ui.ui.page import PageContext
 
 ATTACK = '<img src=x onerror="window.pwned=1">'
