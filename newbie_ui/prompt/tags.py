@@ -25,6 +25,7 @@ CATEGORIES = {"0": "general", "1": "artist", "3": "copyright", "4": "character",
 
 MAX_FILE_BYTES = 20_000_000
 MAX_ROWS = 250_000
+MAX_FILES = 50
 MAX_NAME_CHARS = 120
 LAST_RANK = 10**9
 
@@ -57,7 +58,9 @@ class Match(NamedTuple):
     kind: str  # "name" | "word" | "alias" | "translation"
 
 
-KINDS = ("name", "translation", "alias", "word")
+KINDS = ("name", "translation", "alias", "word", "translation")  # the last: by its middle or end
+_AT_START = 3  # kinds below match from the beginning
+_SECOND = (2, 3)  # kinds that come after all others
 
 
 def normalise(text: str) -> str:
@@ -105,7 +108,7 @@ class Vocabulary:
         first = bisect_left(keys, query)
         same = bisect_right(keys, query, first)
         last = bisect_right(keys, query + "\U0010ffff", same)
-        whole = sorted((at for at in range(first, same) if entries[at][0] < 3), key=scores.__getitem__)
+        whole = sorted((at for at in range(first, same) if entries[at][0] < _AT_START), key=scores.__getitem__)
         begun = nsmallest(limit * 4, range(first, last), key=scores.__getitem__)
         found: dict[int, Match] = {}
         for at in (*whole, *begun):
@@ -122,20 +125,29 @@ class Vocabulary:
             name = normalise(tag.name)
             rows.append((name, 0, place, tag.name))
             rows += [(name[i + 1 :], 3, place, tag.name) for i in _word_starts(name)]
-            for alias in tag.aliases:
-                kind = 1 if _CJK.search(alias) else 2
-                rows += [(key, kind, place, alias) for key in _keys(alias)]
-            rows += [(key, 1, place, other) for other in (*tag.zh, *tag.ja) for key in _keys(other)]
+            for other in (*tag.aliases, *tag.zh, *tag.ja):
+                begin, *parts = _keys(other)
+                rows.append((begin, 1 if _CJK.search(other) else 2, place, other))
+                rows += [(part, 4, place, other) for part in parts]
         rows.sort()
-        scores = [(not tags[p].model, kind // 2, *_order(tags[p]), kind) for _, kind, p, _ in rows]
+        scores = [(not tags[p].model, kind in _SECOND, *_order(tags[p]), kind) for _, kind, p, _ in rows]
         return [row[0] for row in rows], scores, [row[1:] for row in rows], tags
 
     def combined(self, *others: Vocabulary) -> Vocabulary:
-        """This list and others in one; where a name is in both, counts and categories of the later one are taken."""
+        """This list and others in one; where a name is in both, counts and categories of the later one are taken.
+
+        A tag that has a count but no rank gets the rank of the ranked tag whose count comes next.
+        """
         tags = dict(self._tags)
         for other in others:
             for key, tag in other._tags.items():
                 tags[key] = _merged(tags[key], tag) if key in tags else tag
+        counted = sorted((-tag.count, tag.rank) for tag in tags.values() if tag.count and tag.rank)
+        if counted:
+            for key, tag in tags.items():
+                if tag.count and not tag.rank:
+                    at = min(bisect_left(counted, (-tag.count,)), len(counted) - 1)
+                    tags[key] = replace(tag, rank=counted[at][1])
         return Vocabulary(tags.values(), tuple(p for v in (self, *others) for p in v.problems))
 
     def with_model(self, names: Iterable[str]) -> Vocabulary:
@@ -221,6 +233,20 @@ def load_csv(path: str | Path, source: str = "own", safe: bool = False, ranked: 
         elif not safe or is_safe(tag.name):
             tags.append(tag)
     return Vocabulary(tags, tuple(_complaints(path.name, bad, len(lines))))
+
+
+def own_lists(folder: str | Path, safe: bool = True) -> Vocabulary:
+    """All lists (`*.csv`) of a folder in one, by file name; empty if there is no such folder.
+
+    A list that cannot be read is told in `problems`, the others are read. Unsafe tags are left out by default.
+    """
+    found = Vocabulary(())
+    for path in sorted(Path(folder).glob("*.csv"))[:MAX_FILES]:
+        try:
+            found = found.combined(load_csv(path, source=path.stem, safe=safe))
+        except PromptError as error:
+            found = found.combined(Vocabulary((), (str(error),)))
+    return found
 
 
 def _complaints(name: str, bad: list[int], lines: int) -> Iterable[str]:

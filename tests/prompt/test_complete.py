@@ -70,6 +70,16 @@ def test_chinese_and_japanese_names_give_the_tag():
     assert accepted("red_eyes、ツインテ|") == "red_eyes、twintails"
 
 
+def test_the_end_of_a_chinese_or_japanese_name_is_no_better_than_its_beginning():
+    assert at("青|")[1][:2] == ["blue_eyes", "blue_hair"], "not tattoo, 刺青"
+    assert at("ツイン|")[1][0] == "twintails"
+    assert at("髪|")[1][0] == "long_hair"
+
+
+def test_names_are_completed_as_a_prompt_writes_them():
+    assert accepted("<n>aris_\\(|</n>") == "<n>aris_\\(blue_archive\\)</n>"
+
+
 def test_what_stands_in_the_value_already_is_not_offered_again():
     assert "long_hair" not in at("<appearance>long_hair, long_|</appearance>")[1]
     assert "long_hair" in at("<appearance>long_|</appearance>\n<other>long_hair</other>")[1]

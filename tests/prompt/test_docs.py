@@ -46,7 +46,7 @@ def test_the_numbers_are_those_of_the_code():
     named = sum(1 for tag in tags.builtin() if tag.zh and tag.ja)
     for number in (
         f"{len(tags.builtin()):,} tags",
-        f"{named} of them",
+        f"{named:,} of them",
         f"{CACHE_ENTRIES} entries, texts up to {CACHE_MAX_CHARS:,} characters",
         f"{budget.TRAINED} tokens were trained, {budget.POSSIBLE:,} are possible",
         f"{wildcards.MAX_DEPTH} levels, {wildcards.MAX_CHOICES} choices, {wildcards.MAX_CHARS:,} characters",

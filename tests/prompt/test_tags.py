@@ -6,7 +6,7 @@ import pytest
 
 from newbie_ui.errors import PromptError
 from newbie_ui.prompt.document import NAME_FIELDS
-from newbie_ui.prompt.tags import CATEGORIES, DATA, Tag, Vocabulary, builtin, is_safe, load_csv, normalise
+from newbie_ui.prompt.tags import CATEGORIES, DATA, Tag, Vocabulary, builtin, is_safe, load_csv, normalise, own_lists
 from newbie_ui.prompt.xml import parse
 from tests.prompt.samples import OFFICIAL
 
@@ -25,6 +25,35 @@ def test_the_list_that_ships_is_read_without_a_complaint():
     assert ranks == sorted(ranks)
     assert len(set(ranks)) == len(ranks)
     assert "MIT License" in (DATA / "NOTICE.txt").read_text()
+
+
+def test_the_five_hundred_most_used_tags_have_chinese_and_japanese_names():
+    most = sorted((tag for tag in builtin() if tag.rank), key=lambda tag: tag.rank)[:500]
+    unnamed = [tag.name for tag in most if not (tag.zh and tag.ja) and any(letter.isalpha() for letter in tag.name)]
+    assert len(unnamed) <= 5, unnamed
+    assert sum(1 for tag in builtin() if tag.zh and tag.ja) > 1000
+
+
+def test_lists_of_a_folder_are_one_and_a_bad_one_spoils_nothing(tmp_path):
+    (tmp_path / "a.csv").write_text("my_oc,4,12,\nblue_hair,0,900,\nnude,0,5000,\n", encoding="utf-8")
+    (tmp_path / "b.csv").write_bytes("caf\xe9,0,1".encode("latin-1"))
+    (tmp_path / "notes.txt").write_text("not_a_list,0,1", encoding="utf-8")
+    mine = own_lists(tmp_path)
+    assert [(tag.name, tag.source) for tag in mine] == [("my_oc", "a"), ("blue_hair", "a")]
+    assert "b.csv is not UTF-8" in mine.problems[0]
+    assert "nude" in own_lists(tmp_path, safe=False)
+    both = builtin().combined(mine)
+    assert both.get("blue_hair").count == 900
+    assert names(both.search("my_o")) == ["my_oc"]
+    assert len(own_lists(tmp_path / "gone")) == 0
+
+
+def test_a_list_with_counts_stands_among_the_ranked_tags():
+    ranked = Vocabulary([Tag("blue_eyes", rank=1), Tag("blue_hair", rank=2), Tag("blue_hat", rank=3)])
+    mine = Vocabulary([Tag("blue_eyes", count=900), Tag("blue_hat", count=10), Tag("blue_archive", count=500)])
+    assert names(ranked.combined(mine).search("blue"))[0] == "blue_eyes"
+    assert names(ranked.combined(mine).search("blue")).index("blue_archive") <= 3
+    assert ranked.combined(mine).get("blue_archive").rank == 3
 
 
 def test_the_list_that_ships_holds_nothing_unsafe():
