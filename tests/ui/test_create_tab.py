@@ -319,4 +319,4 @@ def test_the_phone_layout_has_no_overflow_and_its_settings_in_a_sheet(browser, s
         before = page.evaluate("nb.state.shown")
         generate(page)
         page.wait_for_function("before => nb.state.shown && nb.state.shown !== before", arg=before)
-        expect(page.locator(".slot .facts")).to_be_visible()
+        expect(page.locator(".slot .big")).to_contain_text("s")
