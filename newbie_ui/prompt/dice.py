@@ -30,7 +30,7 @@ _HAIR = (
 )
 _SLOTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "gender": (("1girl", "1girl", "1boy"),),
-    "body_type": (("tall", "petite", "muscular"),),
+    "body_type": (("tall", "toned", "muscular"),),
     "appearance": (
         ("short_hair", "medium_hair", "long_hair", "very_long_hair"),
         _HAIR,
