@@ -34,6 +34,7 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from newbie_ui.errors import CheckpointError
 from newbie_ui.model.attention import (
     PADDING_METHODS,
     NewbieAttention,
@@ -363,6 +364,25 @@ class NewbieTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, CacheMix
         return angle.cos(), angle.sin()
 
     # ---- settings --------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, source, **options):
+        """As in diffusers, but a missing or unknown tensor is an error instead of a warning. Official names only.
+
+        `newbie_ui.model.checkpoint.load_part` reads every layout, each in one file or many.
+
+        Raises:
+            CheckpointError: the weights are not this model's.
+        """
+        model, info = super().from_pretrained(source, **{**options, "output_loading_info": True})
+        for says, names in (("lacks", info["missing_keys"]), ("has unknown", info["unexpected_keys"])):
+            if names:
+                raise CheckpointError(
+                    f"The transformer in {source} (read as: official names) {says} {', '.join(sorted(names)[:3])}"
+                    f"{' …' if len(names) > 3 else ''} ({len(names)} in all). Download it again, or load it with "
+                    "newbie_ui.model.checkpoint, which knows the other layouts."
+                )
+        return (model, info) if options.get("output_loading_info") else model
 
     def set_padding_method(self, method: str) -> None:
         """How attention ignores padding: "mask", "channels" or "auto" (see `NewbieAttnProcessor`)."""

@@ -86,7 +86,9 @@ def test_what_may_not_be_read_is_named(asked, which, shelf, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, asked, refuse)
-    assert refusal(str(shelf)) == f"{shelf / which} cannot be read (Permission denied). Check that this user may read it."
+    assert (
+        refusal(str(shelf)) == f"{shelf / which} cannot be read (Permission denied). Check that this user may read it."
+    )
 
 
 def test_a_part_without_weights(folder):

@@ -281,7 +281,9 @@ def test_the_hub_is_not_reachable(fake):
     fake.server.shutdown()
     fake.server.server_close()
     said = refusal()
-    assert said.startswith("There is no folder 'NewBie-AI/tiny' on this machine, and the hub cannot be reached (Connect")
+    assert said.startswith(
+        "There is no folder 'NewBie-AI/tiny' on this machine, and the hub cannot be reached (Connect"
+    )
     assert "Check the path, or the network and start again: a download goes on where it stopped." in said
     assert said.endswith("Without network use --model demo or a folder.")
 

@@ -1,8 +1,10 @@
 """The pipeline with real classes at tiny size: stages, batches, guidance, calling, disk."""
 
+import gc
 import json
 import shutil
 import warnings
+import weakref
 from itertools import pairwise
 
 import numpy as np
@@ -276,6 +278,20 @@ def test_embeddings_and_latents_go_in_and_out(pipe):
     assert largest(got, expected) < 1e-6
     latents = call(pipe, PROMPTS[0], negative_prompt="bad", output_type="latent")
     assert largest(pipe.image_processor.postprocess(pipe.decode_pixels(latents), output_type="pt"), expected) < 1e-6
+
+
+def test_encoders_can_be_released_after_encoding():
+    pipe = tiny.pipeline()
+    expected = call(pipe, "cat")
+    encoded = {"prompt_embeds": pipe.encode(["cat"]), "negative_prompt_embeds": pipe.encode_negative([""])}
+    gone = [weakref.ref(pipe.text_encoder), weakref.ref(pipe.clip_model)]
+    pipe.text_encoder = pipe.clip_model = None
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None]
+    assert largest(call(pipe, None, **encoded), expected) == 0
+    assert pipe.count_tokens(["cat"]) == [3]
+    with pytest.raises(ValueError, match="no text encoders: hand in prompt embeddings, or load them"):
+        pipe.encode(["dog"])
 
 
 def test_a_call_needs_a_prompt(pipe):

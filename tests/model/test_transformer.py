@@ -5,7 +5,9 @@ from dataclasses import fields
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from newbie_ui.errors import CheckpointError
 from newbie_ui.model.attention import NewbieAttnProcessor
 from newbie_ui.model.transformer import Modulation, NewbieTransformer2DModel
 
@@ -165,6 +167,22 @@ def test_save_and_load_give_the_same_numbers(tmp_path, model, inputs):
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     close(run(model, inputs), run(again.eval(), inputs), 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"layers.1.attention.qkv.weight": None}, r"lacks layers\.1\.attention\.qkv\.weight \(1 in all\)"),
+        ({"layers.9.extra": torch.ones(1)}, r"has unknown layers\.9\.extra \(1 in all\)"),
+    ],
+)
+def test_what_is_missing_or_unknown_is_an_error_where_diffusers_only_warns(change, sentence, tmp_path, model):
+    state = {**model.state_dict(), **change}
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor for name, tensor in state.items() if tensor is not None}, path, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=rf"official names\) {sentence}\. Download it again, or load it with"):
+        NewbieTransformer2DModel.from_pretrained(tmp_path)
 
 
 def test_a_new_training_starts_inert_and_learns(inputs):
