@@ -227,5 +227,5 @@ def is_personal(key: str) -> bool:
 _CARD_FIELDS = ("appearance", "clothing", "expression", "action", "position", "body_type", "interaction")
 _PICTURE_FIELDS = ("count", "style", "background", "quality", "lighting", "perspective", "atmosphere")
 _BODY_PART = re.compile(
-    r"(?:^|[ -])(?:hair|eyes|ears|tail|horns|wings|skin|braids?|ponytail|bangs|pupils|fangs?|bob|bun)$"
+    r"(?:^|[ -])(?:hair|eyes|ears|tail|horns|wings|skin|braids?|ponytail|bangs|pupils|fangs?|bob|bun|halo)$"
 )

@@ -21,6 +21,7 @@ from newbie_ui.prompt.lint_tags import tag_findings
 from newbie_ui.prompt.report import Finding, Fix, Report, label_of
 from newbie_ui.prompt.spans import BlockSpan, Element
 from newbie_ui.prompt.taglist import is_prose, items, joined
+from newbie_ui.prompt.tags import meaning
 from newbie_ui.prompt.xml import ParsedPrompt, Problem, parse
 
 MAX_FINDINGS = 100
@@ -265,12 +266,12 @@ def _count(report: Report) -> Iterator[Finding]:
             fix = Fix(f"Set {_told(wanted)}", edit.update_general(report.parsed, {"count": new}))
             yield report.finding("count_missing", "hint", message, start, end, fix)
         return
-    keys = {item.key for item in items(value)}
+    keys = {meaning(item.key) for item in items(value)}
     alone = "solo" in keys and len(cards) > 1
     total_wrong = sum(stated.values()) != len(cards) and not _at_least(value, len(cards))
     kinds_wrong = sum(have.values()) == len(cards) and stated != have and not _at_least(value, len(cards))
     if total_wrong or kinds_wrong or alone:
-        told = [value[i.start : i.end] for i in items(value) if _COUNT.fullmatch(i.key)]
+        told = [value[i.start : i.end] for i in items(value) if _COUNT.fullmatch(meaning(i.key))]
         said = " and ".join(told) if told and (total_wrong or kinds_wrong) else "solo"
         message = f"Count says {said}, the cards hold {' and '.join(wanted[: len(have) or 1]) or len(cards)}."
         new = ", ".join([*wanted, *_rest(value)])
@@ -292,17 +293,17 @@ def _genders(cards) -> Counter:
 def _stated(value: str) -> Counter:
     found: Counter[str] = Counter()
     for item in items(value):
-        match = _COUNT.fullmatch(item.key)
+        match = _COUNT.fullmatch(meaning(item.key))
         if match:
             found[match[3]] += int(match[1])
-    if not found and "solo" in {item.key for item in items(value)}:
+    if not found and "solo" in {meaning(item.key) for item in items(value)}:
         found["girl"] = 1
     return found
 
 
 def _at_least(value: str, cards: int) -> bool:
     """`6+girls` covers any number from 6 on."""
-    return any(m and m[2] and cards >= int(m[1]) for m in (_COUNT.fullmatch(i.key) for i in items(value)))
+    return any(m and m[2] and cards >= int(m[1]) for m in (_COUNT.fullmatch(meaning(i.key)) for i in items(value)))
 
 
 def _count_tags(have: Counter, cards: int) -> list[str]:
@@ -322,8 +323,8 @@ def _told(tags: list[str]) -> str:
 
 
 def _rest(value: str) -> list[str]:
-    found = items(value)
-    return [value[i.start : i.end] for i in found if not _COUNT.fullmatch(i.key) and i.key not in _MULTIPLE]
+    found = [(item, meaning(item.key)) for item in items(value)]
+    return [value[i.start : i.end] for i, key in found if not _COUNT.fullmatch(key) and key not in _MULTIPLE]
 
 
 def _end_of_blocks(report: Report) -> tuple[int, int]:

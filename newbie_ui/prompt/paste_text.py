@@ -13,8 +13,9 @@ from dataclasses import replace
 
 from newbie_ui.prompt import split
 from newbie_ui.prompt.document import GENERAL_FIELDS, General
+from newbie_ui.prompt.edit import set_system
 from newbie_ui.prompt.pasted import Pasted, built
-from newbie_ui.prompt.taglist import is_prose, key
+from newbie_ui.prompt.taglist import is_prose
 from newbie_ui.prompt.tags import builtin
 from newbie_ui.prompt.xml import parse
 
@@ -48,10 +49,22 @@ def _body(text: str, as_kind: str, settings: Mapping[str, str]) -> Pasted:
     sidebar = _sidebar(text)
     if sidebar:
         return sidebar
+    if parsed.system_end:
+        return _behind_system(text, parsed.system_end, as_kind, settings)
+    marks = " ".join(match[0] for match in _LORA.finditer(text))
     text, loras = take_loras(text)
-    notes = tuple(f"LoRA {name} with weight {weight:g} was taken out of the text." for name, weight in loras)
+    notes = (f"Taken out of the text, for the LoRA list: {marks}.",) if loras else ()
     made = _regions(text, as_kind, settings) or _bars(text) or _lines(text, as_kind) or _tags(text)
     return replace(made, loras=loras, notes=(*made.notes, *notes))
+
+
+def _behind_system(text: str, end: int, as_kind: str, settings: Mapping[str, str]) -> Pasted:
+    """A text with a system prompt in front, which stays there."""
+    found = _body(text[end:], as_kind, settings)
+    if found.kind in ("plain", "lines"):
+        return replace(found, text=text, prompt=split.plain(text))
+    whole = set_system(found.text, text[:end])
+    return replace(found, text=whole, prompt=parse(whole).prompt)
 
 
 # ---- A1111
@@ -140,7 +153,7 @@ def _forge_couple(text: str, settings: Mapping[str, str]) -> Pasted:
 def _bars(text: str) -> Pasted | None:
     """NovelAI's `base | girl, … | boy, …`."""
     parts = [part.strip() for part in re.split(r"\s*\|\s*", text)]
-    if "{" in text or len(parts) < 2 or not all(split.gender_of(p.split(",")[0]) for p in parts[1:]):
+    if split.has_choices(text) or len(parts) < 2 or not all(split.gender_of(p.split(",")[0]) for p in parts[1:]):
         return None
     prompt, notes = split.from_parts(parts[0], parts[1:])
     return built("novelai", prompt, notes, segments=tuple(parts))
@@ -215,5 +228,5 @@ def _tags(text: str) -> Pasted:
 
 
 def _known_share(words: list[str]) -> float:
-    known = sum(1 for word in words if key(word) in builtin() or "_" in word or split.count_of(word))
+    known = sum(1 for word in words if builtin().named(split.spelling(word)) or "_" in word or split.count_of(word))
     return known / len(words)

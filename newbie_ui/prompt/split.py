@@ -1,24 +1,33 @@
 """Sort tags into cards: the rules by which pasted text becomes a Prompt.
 
-Promises: every tag given is in the result, in a card or in the general tags, written as it was; nothing is guessed
-that the text does not say (no positions, no names). Where a tag cannot be given to one of several characters it goes
-to the general tags (`other`), and a note says so.
+Promises: every tag given is in the result as often as it was there, in a card or in the general tags, written as it
+was; nothing is guessed that the text does not say (no positions, no names). Where a tag cannot be given to one of
+several characters it goes to the general tags (`other`), and a note says so. A weight round several tags is given to
+each of them: `(a, b:1.2)` is `(a:1.2), (b:1.2)`.
 Does not know the formats (see `paste.py` and `paste_json.py`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from newbie_ui.prompt.document import CHARACTER_FIELDS, GENERAL_FIELDS, Character, Extra, General, Prompt
 from newbie_ui.prompt.knowledge import character_field, general_field, is_personal
-from newbie_ui.prompt.taglist import is_prose, key
-from newbie_ui.prompt.tags import builtin
+from newbie_ui.prompt.taglist import is_prose
+from newbie_ui.prompt.taglist import key as spelling
+from newbie_ui.prompt.tags import builtin, meaning
 
-_ITEM = re.compile(r"\s*[,，、\n]\s*")
+_SPACE = re.compile(r"\s*")
+_COMMA = re.compile(r"\s*[,，、\n]\s*")
+_WILDCARD = r"\{[^{}]*\|[^{}]*\}"
+_NUMERIC = r"-?\d+(?:\.\d+)?::(?:(?!::)[^\n])*::"  # NovelAI's 1.3::a, b::
+_WHOLE_OR_COMMA = re.compile(rf"({_WILDCARD}|{_NUMERIC})|{_COMMA.pattern}")
+_WEIGHTED = re.compile(r"(-?\d+(?:\.\d+)?::|\()(.*?)((?:(?<!:):-?\d*\.?\d+)?\)|::)", re.DOTALL)
+_PAIRS = {"(": ")", "[": "]", "{": "}"}
+MAX_GROUP = 4000  # characters between parentheses that are looked at as one group
 _MARKER = re.compile(r"1 ?(girl|boy|other)|(girl|boy|other|woman|man)")
 _COUNT = re.compile(r"(\d+)\+? ?(girl|boy|other)s?")
 _GENDER = {"woman": "girl", "man": "boy"}
@@ -31,18 +40,62 @@ class Sorted:
     fields: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, name: str, tag: str) -> None:
-        have = self.fields.setdefault(name, [])
-        if key(tag) not in {key(one) for one in have}:
-            have.append(tag)
+        self.fields.setdefault(name, []).append(tag)
 
     def pairs(self, order: Sequence[str]) -> tuple[tuple[str, str], ...]:
         names = sorted(self.fields, key=lambda name: order.index(name) if name in order else len(order))
         return tuple((name, ", ".join(self.fields[name])) for name in names)
 
 
+def key(tag: str) -> str:
+    """What a tag means, whatever its weight and language."""
+    return meaning(spelling(tag))
+
+
 def tags_of(text: str) -> list[str]:
-    """The tags of a list with commas or line ends; commas inside parentheses part tags, too."""
-    return [tag for tag in (part.strip() for part in _ITEM.split(text)) if tag]
+    """The tags of a list with commas or line ends. A weight round several goes to each; wildcards stay whole."""
+    return [tag for piece in _pieces(text) for tag in _each_weighted(piece)]
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text cut at commas and line ends outside of parentheses that begin a piece, and of wildcards."""
+    start = _SPACE.match(text).end()
+    while start < len(text):
+        commas = _WHOLE_OR_COMMA.finditer(text, _group_end(text, start))
+        comma = next((match for match in commas if match[1] is None), None)
+        piece = text[start : comma.start() if comma else len(text)].strip()
+        if piece:
+            yield piece
+        start = comma.end() if comma else len(text)
+
+
+def _group_end(text: str, begin: int) -> int:
+    """Where the parentheses that begin here are closed; `begin` if none begin, or are never closed."""
+    waiting: list[str] = []
+    for at in range(begin, min(len(text), begin + MAX_GROUP)):
+        letter = text[at]
+        if letter in _PAIRS and text[at - 1 : at] != "\\":
+            waiting.append(_PAIRS[letter])
+        elif waiting and letter == waiting[-1] and text[at - 1] != "\\":
+            waiting.pop()
+        if not waiting:
+            return at + 1 if at > begin else begin
+    return begin
+
+
+def _each_weighted(piece: str) -> list[str]:
+    """A piece as its tags: a group with commas gives its signs and weight to each of them."""
+    closed = _group_end(piece, 0) == len(piece) or re.fullmatch(_NUMERIC, piece)
+    if not closed or not _COMMA.search(piece) or re.fullmatch(_WILDCARD, piece):
+        return [piece]
+    match = _WEIGHTED.fullmatch(piece)
+    opening, inner, closing = match.groups() if match else (piece[0], piece[1:-1], piece[-1])
+    return [f"{opening}{tag}{closing}" for tag in tags_of(inner)]
+
+
+def has_choices(text: str) -> bool:
+    """True if bars stand in braces, so that they part a wildcard's choices."""
+    return bool(re.search(_WILDCARD, text))
 
 
 def gender_of(tag: str) -> str:
@@ -64,9 +117,9 @@ def describes_person(text: str) -> bool:
     return any(gender_of(tag) for tag in tags) or any(is_personal(key(tag)) for tag in tags)
 
 
-def card(tags: Iterable[str], number: int, name: str = "", gender: str = "") -> tuple[Character, list[str]]:
-    """A card from one character's tags, and the count tags among them, which belong to the picture."""
-    sorted_tags, counts = Sorted(), []
+def card(tags: Iterable[str], number: int, name: str = "", gender: str = "") -> Character:
+    """A card from one character's tags."""
+    sorted_tags = Sorted()
     for tag in tags:
         said = gender_of(tag)
         if said:
@@ -74,8 +127,6 @@ def card(tags: Iterable[str], number: int, name: str = "", gender: str = "") -> 
                 sorted_tags.fields["gender"] = [said]
             else:
                 sorted_tags.add("appearance", tag)
-        elif count_of(tag):
-            counts.append(tag)
         elif "#" in tag[1:]:  # source#hug, target#hug, mutual#hug
             sorted_tags.add("interaction", tag)
         elif is_prose(tag):
@@ -85,7 +136,7 @@ def card(tags: Iterable[str], number: int, name: str = "", gender: str = "") -> 
     if gender:
         sorted_tags.fields.setdefault("gender", [gender])
     sorted_tags.fields["n"] = [name or f"$character_{number}$"]
-    return Character(sorted_tags.pairs(CHARACTER_FIELDS)), counts
+    return Character(sorted_tags.pairs(CHARACTER_FIELDS))
 
 
 def general(tags: Iterable[str]) -> General:
@@ -97,15 +148,28 @@ def general(tags: Iterable[str]) -> General:
 
 
 def from_parts(base: str, parts: Sequence[str]) -> tuple[Prompt, list[str]]:
-    """A prompt from the common text and one text a character."""
-    common, cards = tags_of(base), []
-    stated = [tag for tag in (*common, *(t for part in parts for t in tags_of(part))) if count_of(tag) > 1]
-    gender = _only_gender(stated)
-    for number, part in enumerate(parts, 1):
-        one, counts = card(tags_of(part), number, gender=gender)
-        cards.append(one)
-        common = [*(tag for tag in counts if key(tag) not in {key(t) for t in common}), *common]
-    return Prompt(tuple(cards), general(common)), []
+    """A prompt from the common text and one text a character.
+
+    Tags of the picture that stand in a character's text go to the general tags; those that several texts repeat once.
+    """
+    common, cards, repeated = tags_of(base), [], []
+    own = [tags_of(part) for part in parts]
+    gender = _only_gender([tag for tag in (*common, *(t for tags in own for t in tags)) if count_of(tag) > 1])
+    for number, tags in enumerate(own, 1):
+        picture = [tag for tag in tags if _of_picture(tag)]
+        cards.append(card([tag for tag in tags if tag not in picture], number, gender=gender))
+        have = {spelling(tag) for tag in common}
+        repeated += [tag for tag in picture if spelling(tag) in have]
+        common += [tag for tag in picture if spelling(tag) not in have]
+    again = ", ".join(dict.fromkeys(repeated))
+    notes = [f"Several parts say {again}; it is about the whole picture and stands there once."] if again else []
+    return Prompt(tuple(cards), general(common)), notes
+
+
+def _of_picture(tag: str) -> bool:
+    """True for a tag that says something of the whole picture, wherever it stands: a count, a quality, a place."""
+    said = count_of(tag) and not gender_of(tag)
+    return bool(said) or (general_field(key(tag)) != "other" and not is_personal(key(tag)) and not gender_of(tag))
 
 
 def _only_gender(counts: Iterable[str]) -> str:
@@ -141,10 +205,9 @@ def _by_gender(tags: Sequence[str]) -> tuple[list[list[str]], list[str]]:
     if len(runs) < 2 or not all(any(is_personal(key(tag)) for tag in run[1:]) for run in runs):
         return [], list(tags)
     base = list(tags[: starts[0]])
-    for run in runs:
-        picture = [tag for tag in run[1:] if general_field(key(tag)) != "other" and not is_personal(key(tag))]
-        base += picture
-        run[:] = [tag for tag in run if tag not in picture]
+    last = max(place for place, tag in enumerate(runs[-1]) if place == 0 or is_personal(key(tag)))
+    base += runs[-1][last + 1 :]  # behind the last character's tags the picture's may stand
+    del runs[-1][last + 1 :]
     return runs, base
 
 
@@ -161,7 +224,7 @@ def one_person(tags: Sequence[str], names: list[str]) -> tuple[Prompt, list[str]
     """One card: the personal tags are theirs, the rest is general."""
     own = [tag for tag in tags if is_personal(key(tag))]
     gender = next((gender_of(tag) for tag in tags if gender_of(tag)), "")
-    one, _ = card(own, 1, name=character_name(names[0]) if names else "", gender=gender)
+    one = card(own, 1, name=character_name(names[0]) if names else "", gender=gender)
     rest = [tag for tag in tags if tag not in own and tag not in names]
     return Prompt((one,), general(rest)), []
 
@@ -174,7 +237,7 @@ def several(tags: Sequence[str], names: list[str], people: int = 0) -> tuple[Pro
     for number in range(1, max(len(names), min(people, 6)) + 1):
         gender = genders[number - 1] if number <= len(genders) else ""
         name = character_name(names[number - 1]) if number <= len(names) else ""
-        cards.append(card((), number, name=name, gender=gender)[0])
+        cards.append(card((), number, name=name, gender=gender))
     rest = [tag for tag in tags if tag not in names[: len(cards)]]
     personal = sum(1 for tag in rest if is_personal(key(tag)))
     block = Sorted()

@@ -14,6 +14,7 @@ from newbie_ui.prompt.tags import normalise
 
 _ITEM = re.compile(r"[^,，、]+")
 _WEIGHT = re.compile(r"^[(\[{]*(.*?)(?::-?\d*\.?\d+)?[)\]}]*$", re.DOTALL)
+_NUMERIC = re.compile(r"-?\d+(?:\.\d+)?::(.+?)(?:::)?")  # NovelAI's weight
 _PROSE = re.compile(r"[.!?。！？](?:\s|$)|\b(?:a|an|the|is|are|with|her|his|their|and)\b", re.IGNORECASE)
 
 
@@ -42,7 +43,8 @@ def key(tag: str) -> str:
     tag = tag.strip()
     if tag[:1] in "([{" and not re.fullmatch(r"[\W_]*\w?[\W_]*\w?[\W_]*", tag):
         tag = _WEIGHT.sub(r"\1", tag) or tag
-    return normalise(tag)
+    numeric = _NUMERIC.fullmatch(tag)
+    return normalise(numeric[1] if numeric else tag)
 
 
 def keys(value: str) -> list[str]:

@@ -89,6 +89,19 @@ class Vocabulary:
         """The tag of this name, in any spelling (spaces, underscores, escaped parentheses)."""
         return self._tags.get(normalise(name))
 
+    def named(self, name: str) -> Tag | None:
+        """The tag of this name, alias, or Chinese or Japanese name; the most used one where several have it."""
+        key = normalise(name)
+        return self._tags.get(key) or self._other_names.get(key)
+
+    @cached_property
+    def _other_names(self) -> dict[str, Tag]:
+        found: dict[str, Tag] = {}
+        for tag in self:
+            for other in (*tag.aliases, *tag.zh, *tag.ja):
+                found.setdefault(normalise(other), tag)
+        return found
+
     def search(self, query: str, limit: int = 20) -> tuple[Match, ...]:
         """The best tags whose name, word, alias or Chinese or Japanese name begins with the query."""
         query = normalise(query)
@@ -201,6 +214,12 @@ def _merged(old: Tag, new: Tag) -> Tag:
 def builtin() -> Vocabulary:
     """The list that ships: about 8,000 safe tags."""
     return load_csv(DATA / "tags.csv", source="built-in", ranked=True)
+
+
+def meaning(name: str) -> str:
+    """The key of a known tag by any of its names (`青い髪`, `yellow hair`); of another one its own."""
+    known = builtin().named(name)
+    return normalise(known.name if known else name)
 
 
 def load_csv(path: str | Path, source: str = "own", safe: bool = False, ranked: bool = False) -> Vocabulary:

@@ -285,6 +285,7 @@ def test_the_official_example_has_no_finding():
         "<n>aris_\\(blue archive\\)</n>\n<appearance>long_hair, very_long_hair</appearance>",
         "<appearance>(blue_hair:1.2), (red_eyes, bangs:1.1)</appearance>",
         "<appearance>蓝发，双马尾</appearance>",
+        "<appearance>(long_hair:1.1), 1.2::red_eyes::</appearance>",
         "<clothing>white_shirt, bow, hair_ornament, glasses</clothing>",
         "<action>looking_at_viewer, holding_flower, smile_at_someone, laughing</action>",
         "<clothing>sleeveless, detached_sleeves, long_sleeves</clothing>\n<expression>grin, angry</expression>",
@@ -293,6 +294,12 @@ def test_the_official_example_has_no_finding():
 def test_what_artists_really_write_is_not_complained_about(fields):
     text = card(fields).replace("<n>$character_1$</n>\n<gender>", "<gender>") if "<n>" in fields else card(fields)
     assert [finding.message for finding in lint(text)] == []
+
+
+@pytest.mark.parametrize("count", ["1girl", "one_girl", "女の子1人", "1个女孩，独自"])
+def test_counts_are_understood_in_other_words_and_languages(count):
+    assert lint(card("").replace("1girl, solo", count)) == ()
+    assert [finding.code for finding in lint(OFFICIAL.replace("2girls, multiple_girls", count))] == ["count_mismatch"]
 
 
 def test_plain_text_and_captions_are_left_alone():

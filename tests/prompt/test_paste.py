@@ -3,11 +3,15 @@
 import json
 import random
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from newbie_ui.prompt.lint import lint
 from newbie_ui.prompt.paste import Pasted, to_prompt
+from newbie_ui.prompt.split import tags_of
+from newbie_ui.prompt.tags import builtin
 from newbie_ui.prompt.xml import build, parse
 from tests.prompt.samples import COMFY, NASTY, OFFICIAL, SYSTEM
 
@@ -243,6 +247,70 @@ def test_no_word_is_lost(text):
     skipped = {"negative", "prompt", "bbox", "name", "image", "tags", "caption"} | {"312", "170k", "139k", "general"}
     lost = words(text) - everything(found) - skipped - set(re.findall(r"\d+(?:\.\d)?[kM]?", text.lower()))
     assert not {word for word in lost if not re.fullmatch(r"\d+[km]?|artist|copyright|character|meta|break", word)}
+
+
+def tags_in(pasted):
+    prompt = pasted.prompt
+    given = [pair for block in (*prompt.characters, prompt.general) for pair in block.fields]
+    return Counter(tag for name, value in given if name not in ("n", "gender") for tag in tags_of(value))
+
+
+def test_every_tag_is_there_as_often_as_it_was_pasted_with_its_weight():
+    rng = random.Random(4)
+    known = [
+        tag for tag in builtin() if tag.category == "general" and not re.search(r"\d|[,|()]|girls?$|boys?$", tag.name)
+    ]
+    for people in ([], ["1girl", "solo"], ["2girls"], ["1boy", "1girl"]):
+        for _ in range(60):
+            some = [rng.choice([tag.name, tag.name.replace("_", " "), *tag.zh]) for tag in rng.sample(known, 12)]
+            some += [f"({tag}:1.2)" for tag in some[:2]] + [f"[{tag}]" for tag in some[2:4]] + some[4:6]
+            some.append("{red hair, hat|blue hair}")
+            rng.shuffle(some)
+            tags = [*people, *some]
+            found = to_prompt(", ".join(tags))
+            assert found.kind == "tags"
+            assert tags_in(found) == Counter(tags), tags
+
+
+def test_a_weight_round_several_tags_is_given_to_each_and_wildcards_stay_whole():
+    found = to_prompt("1girl, (blue hair, smile:1.2), ((hat, bow)), 1.3::tail, grin::, {red dress, sad|blue dress}")
+    assert fields(found)[0]["appearance"] == "(blue hair:1.2), 1.3::tail::"
+    assert fields(found)[0]["expression"] == "(smile:1.2), 1.3::grin::"
+    assert fields(found)[0]["clothing"] == "((hat)), ((bow)), {red dress, sad|blue dress}"
+    assert tags_of("(a, b") == ["(a", "b"]
+    assert tags_of("a {b, c|d} e, :(, >:(, (o_o)") == ["a {b, c|d} e", ":(", ">:(", "(o_o)"]
+
+
+def test_chinese_and_japanese_tags_find_their_fields():
+    found = to_prompt("女の子1人、青い髪、ツインテール、微笑み、制服、夜空")
+    assert fields(found)[0]["appearance"] == "青い髪, ツインテール"
+    assert fields(found)[0]["gender"] == "1girl"
+    assert found.prompt.general.get("background") == "夜空"
+    assert lint(found.text) == ()
+
+
+def test_tags_of_the_picture_in_a_characters_part_go_to_the_general_tags():
+    text = "masterpiece, 2girls BREAK masterpiece, 1girl, red hair, classroom BREAK masterpiece, 1girl, blue hair"
+    found = to_prompt(text)
+    assert [set(one) for one in fields(found)] == [{"n", "gender", "appearance"}] * 2
+    assert found.prompt.general.get("quality") == "masterpiece"
+    assert found.prompt.general.get("background") == "classroom"
+    assert "Several parts say masterpiece" in found.notes[0]
+    assert lint(found.text) == ()
+
+
+def test_what_follows_the_last_character_is_the_pictures():
+    found = to_prompt("1boy, black hair, halo, 1girl, blonde hair, dress, castle, sunset")
+    assert found.prompt.general.get("other") == "castle"
+    assert fields(found)[1]["clothing"] == "dress"
+
+
+def test_a_system_prompt_in_front_stays_there():
+    found = to_prompt(SYSTEM + "\n1girl, blue hair, smile")
+    assert found.prompt.system == SYSTEM
+    assert fields(found)[0]["appearance"] == "blue hair"
+    sentence = SYSTEM + "\nA girl stands in the rain. She smiles."
+    assert to_prompt(sentence).text == sentence
 
 
 def test_random_mixtures_never_make_it_fail():
