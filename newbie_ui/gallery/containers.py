@@ -106,8 +106,8 @@ def _read_png(file: BinaryIO) -> Container:
             size = struct.unpack(">II", file.read(13)[:8])
         elif kind in _TEXT_KINDS:
             texts.add_chunk(kind, length, file)
-        elif kind == b"eXIf" and length <= MAX_TEXT_BYTES:
-            exif = read_exif(file.read(length))
+        elif kind == b"eXIf":
+            exif = texts.read_exif(file, length)
     if size is None:
         raise Damaged("There is no PNG header.")
     return Container("PNG", *size, texts.found, exif, tuple(texts.problems), texts.damaged)
@@ -130,7 +130,7 @@ def _png_chunks(file: BinaryIO, texts: _Texts) -> Iterator[tuple[bytes, int]]:
 
 
 class _Texts:
-    """Collects the texts of a PNG and what is wrong with them."""
+    """Collects the texts of a picture and what is wrong with them."""
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
@@ -160,6 +160,16 @@ class _Texts:
             self._add(keyword, _decode_text(kind, data, min(MAX_TEXT_BYTES, self._room)))
         except Damaged as error:
             self.damage(f"The text {keyword[:79]!r} was left out: {str(error)[:1].lower()}{str(error)[1:]}")
+
+    def read_exif(self, file: BinaryIO, length: int) -> Mapping[str, str]:
+        """The Exif block that begins here; what is wrong with it is noted."""
+        if length > MAX_TEXT_BYTES:
+            self.damage(f"The Exif data has {length:,} bytes; it was left out (up to {MAX_TEXT_BYTES:,} are read).")
+            return {}
+        found, problems = read_exif(file.read(length))
+        for problem in problems:
+            self.damage(problem)
+        return found
 
     def _add(self, keyword: str, text: str) -> None:
         self._room -= len(text)
@@ -197,7 +207,7 @@ def _read_webp(file: BinaryIO) -> Container:
     file.seek(12)
     size: tuple[int, int] | None = None
     exif: Mapping[str, str] = {}
-    problems: list[str] = []
+    texts = _Texts()
     for _ in range(MAX_CHUNKS):
         header = file.read(8)
         if len(header) < 8:
@@ -207,14 +217,11 @@ def _read_webp(file: BinaryIO) -> Container:
         if kind in (b"VP8X", b"VP8 ", b"VP8L") and size is None:
             size = _webp_size(kind, file.read(10))
         elif kind == b"EXIF":
-            if length > MAX_TEXT_BYTES:
-                problems.append(f"The Exif data has {length:,} bytes; it was left out.")
-            else:
-                exif = read_exif(file.read(length))
+            exif = texts.read_exif(file, length)
         file.seek(after)
     if size is None:
         raise Damaged("There is no picture in this WebP file.")
-    return Container("WEBP", *size, {}, exif, tuple(problems), bool(problems))
+    return Container("WEBP", *size, {}, exif, tuple(texts.problems), texts.damaged)
 
 
 def _webp_size(kind: bytes, head: bytes) -> tuple[int, int]:
@@ -233,6 +240,7 @@ def _webp_size(kind: bytes, head: bytes) -> tuple[int, int]:
 def _read_jpeg(file: BinaryIO) -> Container:
     file.seek(2)
     exif: Mapping[str, str] = {}
+    texts = _Texts()
     for _ in range(1000):
         marker = file.read(2)
         while marker[1:] == b"\xff":  # fill bytes
@@ -243,10 +251,8 @@ def _read_jpeg(file: BinaryIO) -> Container:
         after = file.tell() + length - 2
         if marker[1] in range(0xC0, 0xD0) and marker[1] not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", file.read(5)[1:])
-            return Container("JPEG", width, height, {}, exif)
-        if marker[1] == 0xE1 and not exif:
-            data = file.read(length - 2)
-            if data.startswith(b"Exif\0\0"):
-                exif = read_exif(data)
+            return Container("JPEG", width, height, {}, exif, tuple(texts.problems), texts.damaged)
+        if marker[1] == 0xE1 and not exif and file.read(6) == b"Exif\0\0":
+            exif = texts.read_exif(file, length - 8)
         file.seek(after)
     raise Damaged("There is no picture in this JPEG file.")

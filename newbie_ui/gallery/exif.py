@@ -6,6 +6,7 @@ camera, no orientation.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator, Mapping
 
@@ -23,41 +24,42 @@ _ASCII, _LONG, _UNDEFINED = 2, 4, 7
 _MAX_ENTRIES = 200
 
 
-def read_exif(data: bytes) -> dict[str, str]:
-    """Texts by the names in `TAGS`; an unreadable block gives an empty mapping."""
+def read_exif(data: bytes) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Texts by the names in `TAGS`, and sentences about what could not be read."""
     if data.startswith(b"Exif\0\0"):
         data = data[6:]
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None or len(data) < 8:
-        return {}
+        return {}, ("The Exif data is damaged; it was left out.",)
     found: dict[str, str] = {}
+    problems: list[str] = []
     pending, seen = [struct.unpack_from(order + "I", data, 4)[0]], set()
     while pending and len(seen) < 4:
         offset = pending.pop()
         if offset in seen:
             continue
         seen.add(offset)
-        for tag, kind, value in _entries(data, offset, order):
+        for tag, kind, value in _entries(data, offset, order, problems):
             if tag == _EXIF_IFD and kind == _LONG and len(value) >= 4:
                 pending.append(struct.unpack(order + "I", value[:4])[0])
             elif tag in TAGS and kind in (1, _ASCII, _UNDEFINED):
                 found.setdefault(TAGS[tag], _decode(value, order, tag))
-    return {name: text for name, text in found.items() if text}
+    return {name: text for name, text in found.items() if text}, tuple(dict.fromkeys(problems))
 
 
-def _entries(data: bytes, offset: int, order: str) -> Iterator[tuple[int, int, bytes]]:
-    if offset + 2 > len(data):
-        return
-    count = min(struct.unpack_from(order + "H", data, offset)[0], _MAX_ENTRIES)
-    for index in range(count):
-        place = offset + 2 + 12 * index
+def _entries(data: bytes, offset: int, order: str, problems: list[str]) -> Iterator[tuple[int, int, bytes]]:
+    count = struct.unpack_from(order + "H", data, offset)[0] if offset + 2 <= len(data) else 1
+    for place in range(offset + 2, offset + 2 + 12 * min(count, _MAX_ENTRIES), 12):
         if place + 12 > len(data):
+            problems.append("The Exif data ends early; what stood after that is lost.")
             return
         tag, kind, length = struct.unpack_from(order + "HHI", data, place)
         size = length * {1: 1, 2: 1, 3: 2, 4: 4, 7: 1}.get(kind, 0)
         start = place + 8 if size <= 4 else struct.unpack_from(order + "I", data, place + 8)[0]
-        if size and start + size <= len(data):
+        if start + size <= len(data):
             yield tag, kind, data[start : start + size]
+        elif tag in TAGS:
+            problems.append(f"The Exif text {TAGS[tag]!r} is cut off; it was left out.")
 
 
 def _decode(value: bytes, order: str, tag: int) -> str:
@@ -74,9 +76,15 @@ def _decode(value: bytes, order: str, tag: int) -> str:
 
 
 def _decode_utf16(data: bytes, order: str) -> str:
-    """UTF-16 of unknown byte order: the mark, else where the zero bytes of ASCII stand, else the block's order."""
+    """UTF-16 of unknown byte order: the mark, else where the zero bytes of ASCII stand, else the block's order.
+
+    Without any zero byte it is UTF-8 if it can be: some programs write that under the name of UTF-16.
+    """
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace").rstrip("\0")
+    if 0 not in data:
+        with contextlib.suppress(UnicodeDecodeError):
+            return data.decode("utf-8")
     high, low = data[0::2].count(0), data[1::2].count(0)
     if high == low:
         codec = "utf-16-le" if order == "<" else "utf-16-be"

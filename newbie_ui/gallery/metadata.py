@@ -114,7 +114,7 @@ def _read_hidden(path: str | Path, container: Container) -> PictureInfo | None:
     except Damaged as error:
         return PictureInfo().saying(str(error), partial=True)
     except PictureError as error:
-        return PictureInfo().saying(NOTHING, str(error), partial=True)
+        return None if container.damaged else PictureInfo().saying(NOTHING, str(error), partial=True)
     return read_texts(as_texts(hidden)) if hidden else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 
 import pytest
 
@@ -355,6 +356,28 @@ def test_a_subgraph_inside_itself_ends():
     inner = {"id": "s", "nodes": [widget_node(1, "s", []), widget_node(2, "SaveImage", ["x"])], "links": []}
     data = {"nodes": [widget_node(1, "s", [])], "links": [], "definitions": {"subgraphs": [inner]}}
     assert comfyui.read(None, json.dumps(data)).problems
+
+
+def test_subgraphs_full_of_subgraphs_end_soon():
+    nodes = [[widget_node(n, f"s{level + 1}" if level < 7 else "x", [], mode=0 if level < 7 else 2) for n in range(99)]
+             for level in range(8)]  # fmt: skip
+    subgraphs = [{"id": f"s{level}", "nodes": row, "links": []} for level, row in enumerate(nodes)]
+    data = {"nodes": [widget_node(1, "s0", [])], "links": [], "definitions": {"subgraphs": subgraphs}}
+    assert _seconds(lambda: comfyui.read(None, json.dumps(data))) < 2
+
+
+def test_thousands_of_samplers_and_saved_pictures_end_soon():
+    text = {"t": node("CLIPTextEncode", text="x")}
+    passes = {f"s{n}": node("KSampler", seed=n, positive=["t", 0], latent_image=[f"s{n + 1}", 0]) for n in range(2400)}
+    saved = {f"o{n}": node("SaveImage", images=["s0", 0]) for n in range(2400)}
+    assert _seconds(lambda: read({**text, **passes, **saved})) < 2
+    assert _seconds(lambda: read({**text, **passes})) < 2
+
+
+def _seconds(call):
+    start = time.process_time()
+    call()
+    return time.process_time() - start
 
 
 # ---- damage -------------------------------------------------------------------------------------------------------

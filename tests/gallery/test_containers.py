@@ -153,7 +153,7 @@ def test_a_user_comment_is_read_in_either_byte_order(codec, order):
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
     entry = struct.pack(order + "HHII", 0x9286, 7, len(value), 8 + 2 + 12 + 4)
     block = head + struct.pack(order + "H", 1) + entry + b"\0\0\0\0" + value
-    assert read_exif(block) == {"UserComment": "prompt 魔法"}
+    assert read_exif(block) == ({"UserComment": "prompt 魔法"}, ())
 
 
 def test_exif_that_points_anywhere_is_harmless():
@@ -162,6 +162,32 @@ def test_exif_that_points_anywhere_is_harmless():
         for value in (0, 8, 255):
             read_exif(good[:place] + bytes([value]) + good[place + 1 :])
             read_exif(good[:place])
+
+
+def test_damaged_exif_is_told_and_the_rest_of_it_is_read():
+    good = write_exif({"UserComment": "x" * 50, "Software": "some program"})
+    assert read_exif(good) == ({"UserComment": "x" * 50, "Software": "some program"}, ())
+    texts, problems = read_exif(good[:-20])
+    assert texts == {"Software": "some program"}
+    assert "'UserComment' is cut off" in problems[0]
+    assert "damaged" in read_exif(b"nonsense")[1][0]
+    assert "ends early" in read_exif(good[:4] + b"\xff\xff\xff\xff" + good[8:])[1][0]
+
+
+def test_utf_8_under_the_name_of_utf_16_is_read():
+    block = write_exif({"UserComment": "ab"})
+    odd = block.replace("ab".encode("utf-16-be"), b"girl")
+    assert read_exif(odd)[0] == {"UserComment": "girl"}
+
+
+def test_damaged_exif_of_a_picture_is_a_problem_of_the_picture(tmp_path):
+    for kind in ("JPEG", "WEBP"):
+        path = tmp_path / f"a.{kind.lower()}"
+        Image.new("RGB", (16, 16)).save(path, kind, exif=b"Exif\0\0" + write_exif({"UserComment": "a girl"}))
+        path.write_bytes(path.read_bytes().replace(b"MM\0*", b"XX\0*"))
+        found = read_container(path)
+        assert found.damaged
+        assert "Exif data is damaged" in found.problems[0]
 
 
 def test_the_number_of_parts_is_limited(tmp_path, monkeypatch):

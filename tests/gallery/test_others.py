@@ -191,6 +191,41 @@ def test_swarmui_values_may_be_texts_and_comma_lists(tmp_path):
     assert (found.model, found.hires) == ("sd_xl_base_1.0", {"scale": 1.5})
 
 
+def test_settings_without_a_field_of_ours_are_kept_as_texts(tmp_path):
+    params = {
+        **SWARM["sui_image_params"],
+        "clipstopatlayer": -2,
+        "lorasectionconfinement": [0, 5],
+        "automaticvae": True,
+    }
+    data = {"sui_image_params": params, "sui_extra_data": {"date": "2026-01-03", "note": None, "long": "x" * 9000}}
+    extra = read(png_with(tmp_path / "a.png", parameters=data)).extra
+    assert (extra["clipstopatlayer"], extra["lorasectionconfinement"], extra["automaticvae"]) == (
+        "-2",
+        "[0, 5]",
+        "true",
+    )
+    assert extra["date"] == "2026-01-03"
+    assert "note" not in extra
+    assert len(extra["long"]) < 3000
+    assert extra["long"].endswith("…")
+    comment = {**COMMENT, "cfg_rescale": 0.2, "controlnet_model": None}
+    novelai = png_with(tmp_path / "b.png", Software="NovelAI", Comment=comment)
+    assert read(novelai).extra == {"cfg_rescale": "0.2"}
+    invokeai = png_with(tmp_path / "c.png", invokeai_metadata={"positive_prompt": "p", "refiner_steps": 5})
+    assert read(invokeai).extra == {"refiner_steps": "5"}
+    fooocus = png_with(tmp_path / "d.png", parameters={"base_model": "m", "refiner_switch": 0.5, "styles": "['a']"})
+    assert read(fooocus).extra == {"refiner_switch": "0.5", "styles": "['a']"}
+
+
+def test_more_characters_than_are_read_are_told(tmp_path):
+    many = [{"char_caption": f"girl, {number}"} for number in range(30)]
+    comment = {"prompt": "p", "v4_prompt": {"caption": {"base_caption": "p", "char_captions": many}}}
+    found = read(png_with(tmp_path / "a.png", Software="NovelAI", Comment=comment))
+    assert len(found.characters) == 20
+    assert "Only the first 20 characters" in " ".join(found.notes)
+
+
 def test_swarmui_wins_over_a_comfyui_graph_in_the_same_file(tmp_path):
     graph = {"1": {"class_type": "KSampler", "inputs": {"seed": 1}}}
     assert read(png_with(tmp_path / "a.png", prompt=graph, parameters=SWARM)).program == "SwarmUI"

@@ -28,6 +28,7 @@ _ROWS = (
     ("lora_name_{}", ("strength_{}", "model_weight_{}", "model_str_{}", "lora_wt_{}"), ("enabled_{}", "switch_{}")),
     ("lora_{:0>2}", ("strength_{:0>2}",), ()),
 )
+MAX_ENDS = 100  # saved pictures, or samplers without one, that are followed
 _SCHEDULE_CLASS = re.compile(r"(?:Sampling)?(?:Sigmas|Scheduler)$")
 
 
@@ -64,7 +65,7 @@ class Model:
 def passes(graph: Graph) -> tuple[list[Node], list[str]]:
     """Samplers from the last pass to the first, and sentences about how they were found."""
     chains = {}
-    for output in _outputs(graph):
+    for output in _outputs(graph)[:MAX_ENDS]:
         chain = _chain(graph, output)
         if chain:
             chains.setdefault(chain[-1].id, chain)
@@ -77,7 +78,10 @@ def passes(graph: Graph) -> tuple[list[Node], list[str]]:
 
 def passes_without_end(graph: Graph) -> list[Node]:
     """The passes of a graph whose saved picture is missing, if only one sampler can have been the last."""
-    chains = {node.id: [node, *_chain(graph, node)] for node in graph.nodes.values() if is_sampler(node)}
+    samplers = [node for node in graph.nodes.values() if is_sampler(node)]
+    if len(samplers) > MAX_ENDS:
+        return []
+    chains = {node.id: [node, *_chain(graph, node)] for node in samplers}
     followed = {node.id for chain in chains.values() for node in chain[1:]}
     ends = [chain for start, chain in chains.items() if start not in followed]
     if len(ends) == 1:

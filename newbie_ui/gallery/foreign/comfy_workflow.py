@@ -17,6 +17,7 @@ from newbie_ui.gallery.safe import mapping, sequence, whole
 MUTED, BYPASSED = 2, 4
 INPUT, OUTPUT = -10, -20  # the ends of a subgraph
 MAX_SUBGRAPHS = 8  # nested
+MAX_OPENED = 500  # subgraphs in all
 
 _SEED = ("seed", "control_after_generate")
 _NOISE_SEED = ("noise_seed", "control_after_generate")
@@ -128,9 +129,9 @@ class Workflow:
 
     def _open(self, scope: Scope, node_id: str, node: Mapping[str, Any]) -> Scope | None:
         definition = self._subgraphs.get(str(node.get("type")))
-        if definition is None:
-            return None
         prefix = f"{scope.prefix}{node_id}:"
+        if definition is None or (prefix not in self._opened and len(self._opened) >= MAX_OPENED):
+            return None
         if prefix not in self._opened:
             self._opened[prefix] = _scope(definition, prefix, scope, node_id)
         return self._opened[prefix]

@@ -8,9 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from newbie_ui.gallery.foreign import a1111
+from newbie_ui.gallery.foreign.extra import others
 from newbie_ui.gallery.info import PictureInfo, join_lora, stem
 from newbie_ui.gallery.safe import Damaged, load_object, number, salvage, sequence, text_of, whole
 
+_READ = (
+    *("prompt", "negative_prompt", "seed", "steps", "sampler", "sampler_name", "scheduler", "guidance_scale", "cfg"),
+    *("resolution", "width", "height", "base_model", "base_model_name", "loras", "metadata_scheme", "Prompt"),
+    *("Negative", "Seed", "Steps", "Scheduler", "Resolution", "Model"),
+)
 _RESOLUTION = re.compile(r"\(?\s*(\d{2,5})\s*[,xX×]\s*(\d{2,5})\s*\)?")
 _LORA_ROW = re.compile(r"(.{1,200}?)\s*:\s*(-?[\d.]{1,10})\s*")
 
@@ -30,7 +36,6 @@ def _read(data: Mapping[str, Any]) -> PictureInfo:
 
     size = _RESOLUTION.search(str(first("resolution", "Resolution") or ""))
     model = text_of(first("base_model", "base_model_name", "Model"))
-    keys = ("styles", "performance", "base_model_hash", "vae", "version", "refiner_model", "clip_skip", "sharpness")
     return PictureInfo(
         program="Fooocus",
         prompt=text_of(first("prompt", "Prompt")),
@@ -44,7 +49,7 @@ def _read(data: Mapping[str, Any]) -> PictureInfo:
         height=int(size.group(2)) if size else whole(first("height")),
         model=stem(model) if model else None,
         loras=_loras(data),
-        extra={key: str(data[key])[:1000] for key in keys if data.get(key) not in (None, "", "None")},
+        extra=others(data, [key for key in data if key in _READ or key.startswith("lora_combined_")]),
     )
 
 

@@ -6,9 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from newbie_ui.gallery.foreign.extra import others
 from newbie_ui.gallery.info import PictureInfo, join_lora, stem
 from newbie_ui.gallery.safe import Damaged, load_object, mapping, number, salvage, sequence, text_of, whole
 
+_READ = (
+    *("positive_prompt", "negative_prompt", "seed", "steps", "scheduler", "cfg_scale", "width", "height", "model"),
+    "loras",
+)
 _NEGATIVES = re.compile(r"\[([^\[\]]*)\]")
 _DREAM = re.compile(r'\s*"(.{0,20000}?)"\s+(?=-)', re.DOTALL)
 _DREAM_OPTION = re.compile(r"-([sSWHCA])\s*([\w.+-]+)")
@@ -26,8 +31,6 @@ def read(text: str) -> PictureInfo:
 def _read(data: Mapping[str, Any]) -> PictureInfo:
     cfg = data.get("cfg_scale")
     model = _model_name(data.get("model"))
-    style = {key: text_of(data.get(key)) for key in ("positive_style_prompt", "negative_style_prompt", "vae")}
-    guidance = number(data.get("guidance"))
     return PictureInfo(
         program="InvokeAI",
         prompt=_stripped(data.get("positive_prompt")),
@@ -40,8 +43,7 @@ def _read(data: Mapping[str, Any]) -> PictureInfo:
         height=whole(data.get("height")),
         model=stem(model) if model else None,
         loras=join_lora([pair for entry in sequence(data.get("loras")) if (pair := _lora(mapping(entry)))]),
-        extra={key: value for key, value in style.items() if value}
-        | ({"guidance": f"{guidance:g}"} if guidance is not None else {}),
+        extra=others(data, _READ),
     )
 
 

@@ -6,10 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from newbie_ui.gallery.foreign.extra import others
 from newbie_ui.gallery.info import CharacterInfo, PictureInfo
 from newbie_ui.gallery.safe import Damaged, load_object, mapping, number, salvage, sequence, text_of, whole
 
 MAX_CHARACTERS = 20
+_READ = (
+    *("prompt", "uc", "seed", "steps", "sampler", "noise_schedule", "scale", "width", "height", "v4_prompt"),
+    *("v4_negative_prompt", "signed_hash"),
+)
 
 _WEIGHTS = re.compile(r"-?\d+(?:\.\d+)?::|\{[^{}]*\}|\[[^\[\]]*\]")
 
@@ -45,6 +50,8 @@ def read_comment(data: Mapping[str, Any], description: str | None = None, model:
     notes = []
     if any(_WEIGHTS.search(text or "") for text in (prompt, *(c.text for c in characters))):
         notes.append("NovelAI's weights ({…}, […], 1.3::…::) are kept as text; this model does not read them.")
+    if len(sequence(positive.get("char_captions"))) > MAX_CHARACTERS:
+        notes.append(f"Only the first {MAX_CHARACTERS} characters were read.")
     if characters and not placed:
         notes.append("NovelAI placed the characters itself; the stated places were not used.")
     return PictureInfo(
@@ -60,7 +67,7 @@ def read_comment(data: Mapping[str, Any], description: str | None = None, model:
         height=whole(data.get("height")),
         model=text_of(model),
         characters=characters,
-        extra=_extra(data),
+        extra=others(data, _READ),
         notes=tuple(notes),
     )
 
@@ -79,8 +86,3 @@ def _center(entry: Mapping[str, Any]) -> tuple[float, float] | None:
     center = mapping(next(iter(sequence(entry.get("centers"))), None))
     x, y = number(center.get("x")), number(center.get("y"))
     return (x, y) if x is not None and y is not None and 0 <= x <= 1 and 0 <= y <= 1 else None
-
-
-def _extra(data: Mapping[str, Any]) -> dict[str, str]:
-    values = {key: number(data.get(key)) for key in ("cfg_rescale", "uncond_scale")}
-    return {key: f"{value:g}" for key, value in values.items() if value}

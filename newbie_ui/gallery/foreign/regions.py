@@ -52,7 +52,8 @@ def _forge_couple(prompt: str, settings: Mapping[str, str]) -> Regions:
     separator = settings.get("forge_couple_separator", "\\n").replace("\\n", "\n") or "\n"
     text = _fill_common(prompt, settings.get("forge_couple_common_parser", ""))
     parts = [part.strip() for part in text.split(separator if separator == "\n" else separator.strip())]
-    parts = [part for part in parts if part][:MAX_REGIONS]
+    parts = [part for part in parts if part]
+    parts = [*parts[: MAX_REGIONS - 1], separator.join(parts[MAX_REGIONS - 1 :])] if len(parts) > MAX_REGIONS else parts
     background = settings.get("forge_couple_background", "None").lower()
     people = parts[1:] if "first" in background else parts[:-1] if "last" in background else parts
     centers = _centers(len(people), settings)

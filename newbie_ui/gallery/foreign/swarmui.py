@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from newbie_ui.gallery.foreign.extra import others
 from newbie_ui.gallery.info import PictureInfo, join_lora, stem
 from newbie_ui.gallery.safe import Damaged, load_object, mapping, number, salvage, text_of, whole
 
-_READ = ("prompt", "negativeprompt", "model", "seed", "steps", "cfgscale", "width", "height", "sampler", "scheduler")
+_READ = (
+    *("prompt", "negativeprompt", "model", "seed", "steps", "cfgscale", "width", "height", "sampler", "scheduler"),
+    *("loras", "loraweights", "sigmashift", "refinerupscale", "refinercontrolpercentage", "refinersteps"),
+)
 
 
 def read(text: str) -> PictureInfo:
@@ -43,7 +47,7 @@ def _read(data: Mapping[str, Any], more: Mapping[str, Any]) -> PictureInfo:
         loras=_loras(data),
         shift=number(data.get("sigmashift")),
         original_prompt=original if original != prompt else None,
-        extra={key: value for key, value in data.items() if isinstance(value, str) and key not in _READ},
+        extra=others(data, _READ) | others(more, ("original_prompt", *data)),
         hires=_hires(data),
         notes=notes,
     )
