@@ -198,8 +198,9 @@ def _into_block(report: Report, element: Element, own: bool) -> Fix | None:
         return Fix("Move to general tags", edit.update_general(rest, {element.name: value}))
     if not cards:
         return Fix("Make it a character", edit.add_character(rest, fields))
-    if len(cards) == 1:
-        value = _added(parse(rest).prompt.characters[0].get(element.name), report.value(element))
+    left = parse(rest).prompt.characters  # a block named in its own way is a character only by the fields it holds
+    if len(cards) == len(left) == 1:
+        value = _added(left[0].get(element.name), report.value(element))
         return Fix("Move to the character", edit.update_character(rest, 0, {element.name: value}))
     return None
 

@@ -81,5 +81,6 @@ NASTY = {
     "lora": "<lora:style:0.8>, <character_1><appearance>a</appearance></character_1>",
     "surrogate": "\ud800<n>\udfff</n>\U0001f600",
     "nested": "<style><artist>a</artist></style>",
+    "own_way_unclosed": "<aoi><n>a</n><general_tags><n>b</aoi>",
     "text_in_block": "<character_1>\nsome text\n<n>a</n>, more\n</character_1>",
 }
