@@ -20,8 +20,9 @@ from newbie_ui.gallery.words import normal, tag_word
 MAX_TEXT = 300
 MAX_TERMS = 20
 
-_TERM = re.compile(r'(-?)(?:([a-z]{2,12}):)?("[^"]*"|[^\s"]+)', re.IGNORECASE)
+_TERM = re.compile(r'(-?)(?:([a-z]{2,12}):)?("[^"]*"|[^\s",，、]+)', re.IGNORECASE)
 _DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
+_STARS = re.compile(r"[>=]{0,2}([0-9])")
 _SIZE = re.compile(r"(\d{2,5})[xX×](\d{2,5})")
 
 ORDERS = {
@@ -127,7 +128,7 @@ def terms(text: str) -> list[tuple[str, str, str]]:
     found = []
     for match in _TERM.finditer(clean(text)):
         sign, key, value = match.groups()
-        plain = value.strip('"') if value.startswith('"') else value.strip(",")
+        plain = value.strip('"')
         if plain:
             found.append((sign, (key or "").lower(), plain))
     return found[:MAX_TERMS]
@@ -174,19 +175,26 @@ def _date(found: Where, value: str, negated: bool) -> None:
 
 
 def _rating(found: Where, value: str, negated: bool) -> None:
-    least = value.lstrip(">=")
-    found.add("coalesce(m.rating, 0) >= ?", int(least) if least.isascii() and least.isdigit() else 0, negated=negated)
+    match = _STARS.fullmatch(value)
+    if match:
+        found.add("coalesce(m.rating, 0) >= ?", int(match.group(1)), negated=negated)
+    else:
+        found.words(f"rating:{value}", negated)
 
 
 def _size(found: Where, value: str, negated: bool) -> None:
     match = _SIZE.fullmatch(value)
     if match:
         found.add("p.width = ? AND p.height = ?", int(match.group(1)), int(match.group(2)), negated=negated)
+    else:
+        found.words(f"size:{value}", negated)
 
 
 def _is(found: Where, value: str, negated: bool) -> None:
     if value.lower() in ("favourite", "favorite"):
         found.add("coalesce(m.favourite, 0) = 1", negated=negated)
+    else:
+        found.words(f"is:{value}", negated)
 
 
 _KEYS = {
