@@ -85,7 +85,7 @@ def _range(item: str, label: str, whole: bool, step: Decimal, room: int) -> list
         first, last, by, count = match[1], match[2], match[3] or match[4], match[5] or match[6]
     start, end = _decimal(first), _decimal(last)
     if count is not None:
-        return _evenly(start, end, int(count), label, whole)
+        return _evenly(start, end, int(count), label, step if whole else Decimal("0.0001"))
     by_number = abs(_decimal(by)) if by else step
     if not by_number:
         raise GridError(f"{label} {item[:60]!r} goes by steps of 0 and never ends. Use a larger step.")
@@ -95,13 +95,12 @@ def _range(item: str, label: str, whole: bool, step: Decimal, room: int) -> list
     return [start + sign * by_number * i for i in range(length)]
 
 
-def _evenly(start: Decimal, end: Decimal, count: int, label: str, whole: bool) -> list[Decimal]:
+def _evenly(start: Decimal, end: Decimal, count: int, label: str, unit: Decimal) -> list[Decimal]:
     _refuse_many(count, label)
     if count < 1:
         raise GridError(f"{label} asks for 0 values. Ask for 1 to {MAX_VALUES}.")
     points = [start if count == 1 else start + (end - start) * i / (count - 1) for i in range(count)]
-    unit = Decimal(1) if whole else Decimal("0.0001")
-    return [point.quantize(unit, rounding=ROUND_HALF_EVEN) for point in points]
+    return [(point / unit).quantize(Decimal(1), rounding=ROUND_HALF_EVEN) * unit for point in points]
 
 
 def _decimal(text: str) -> Decimal:

@@ -44,6 +44,10 @@ def test_fractions_stay_exact():
     assert read("0-1:4", whole=False) == [0.0, 0.3333, 0.6667, 1.0]
 
 
+def test_evenly_spaced_sizes_are_multiples_of_sixteen():
+    assert numbers("512..1024:4", "Width", whole=True, step=Decimal(16)) == [512, 688, 848, 1024]
+
+
 def test_evenly_spaced_whole_numbers_are_rounded_and_counted_once():
     assert read("3-4:5") == [3, 4]
     assert read("1-10:4") == [1, 4, 7, 10]
