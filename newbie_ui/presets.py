@@ -8,6 +8,7 @@ says "lossy". Nothing here knows torch: the engine applies what a preset says.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
@@ -27,11 +28,12 @@ DEVICES = ("cuda", "cpu")
 DTYPES = ("auto", "float32", "bfloat16")
 ATTENTIONS = ("auto", "native", "cudnn", "flash", "efficient", "math", "flash_attn", "flash_attn_3")
 COMPILES = ("off", "block")
-COMPILE_MODES = ("default", "reduce-overhead", "max-autotune-no-cudagraphs")
+COMPILE_MODES = ("default", "max-autotune-no-cudagraphs")
 QUANTIZES = ("off", "8bit", "fp8", "int8")
-TEXT_QUANTIZES = ("off", "int8")
+TEXT_QUANTIZES = ("off", "int8", "int4")
 OFFLOADS = ("off", "encoders", "model", "group")
 TILINGS = ("auto", "on", "off")
+SIZE = re.compile(r"[1-9]\d{1,3}x[1-9]\d{1,3}")
 
 
 def _key(default: Any, help: str, **limits: Any) -> Any:
@@ -58,14 +60,18 @@ class Preset:
     attention: str = _key("auto", "attention kernel; auto measures once and remembers", choices=ATTENTIONS)
     compile: str = _key("off", "compile one transformer block and share it among all", choices=COMPILES)
     compile_mode: str = _key("default", "how hard the compiler tries", choices=COMPILE_MODES)
-    warm: int = _key(0, "shapes compiled while idle after loading, the model's first size first", minimum=0, maximum=64)
+    warm: int = _key(0, "shapes compiled while idle, the first size first", minimum=0, maximum=64)
+    warm_sizes: str = _key("", "their sizes, such as 1024x1024 832x1216; empty is the model's own list", sizes=True)
     compile_vae: bool = _key(False, "compile the VAE decoder too")
+    graph_side: int = _key(
+        0, "record steps of pictures up to this side as CUDA graphs; 0 is off", minimum=0, maximum=1024
+    )
     quantize: str = _key(
         "off",
         "transformer matrix products in 8 bit; 8bit is fp8 where the card has it, else int8; lossy",
         choices=QUANTIZES,
     )
-    quantize_text: str = _key("off", "Gemma's weights in 8 bit; lossy", choices=TEXT_QUANTIZES)
+    quantize_text: str = _key("off", "Gemma's weights in 8 or 4 bit; lossy", choices=TEXT_QUANTIZES)
     offload: str = _key("off", "which parts wait in the machine's memory while not in use", choices=OFFLOADS)
     tiling: str = _key("auto", "decode in stripes, with equal pixels; auto when free memory is short", choices=TILINGS)
     batch: int = _key(1, "pictures made together", minimum=1, maximum=16)
@@ -73,6 +79,11 @@ class Preset:
     step_cache: float = _key(0.0, "reuse a step when less than this changed; 0 is off; lossy", minimum=0.0, maximum=1.0)
     guidance_end: float = _key(1.0, "guide no longer than up to here (0 noise, 1 picture); lossy", minimum=0, maximum=1)
     preview_s: float = _key(0.5, "least seconds between two previews; 0 is every step", minimum=0.0, maximum=60.0)
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """`warm_sizes` as (width, height)."""
+        return tuple((int(w), int(h)) for w, h in (size.split("x") for size in self.warm_sizes.split()))
 
 
 KEYS = {f.name: f for f in fields(Preset) if not f.metadata.get("from_file_name")}
@@ -202,6 +213,8 @@ def _check(file: Path, key: str, value: Any) -> Any:
     limits = declared.metadata
     if "choices" in limits and value not in limits["choices"]:
         raise PresetError(f"Preset {file.name}: {key} is {value!r}. Use {_wanted(declared)}.")
+    if "sizes" in limits and not all(SIZE.fullmatch(size) for size in value.split()):
+        raise PresetError(f"Preset {file.name}: {key} is {value!r}. Use {_wanted(declared)}.")
     if "minimum" in limits and not limits["minimum"] <= value <= limits["maximum"]:
         raise PresetError(f"Preset {file.name}: {key} is {value!r}. Use {_wanted(declared)}.")
     return value
@@ -211,6 +224,8 @@ def _wanted(declared: Any) -> str:
     limits = declared.metadata
     if "choices" in limits:
         return "one of: " + ", ".join(limits["choices"])
+    if "sizes" in limits:
+        return "sizes with spaces between them, such as 1024x1024 832x1216"
     if "minimum" in limits:
         return f"a number from {limits['minimum']:g} to {limits['maximum']:g}"
     return "true or false" if isinstance(declared.default, bool) else "text in quotes"

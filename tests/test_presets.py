@@ -41,6 +41,7 @@ def test_a_file_holds_only_the_differences(tmp_path):
         ("label = [1]", "Preset mine.toml: label is [1]. Use text in quotes."),
         ("device_gb = nan", "Preset mine.toml: device_gb is nan. Use a number from 0 to 1000."),
         ("[a]\nb = 1", "Preset mine.toml has the unknown key 'a'"),
+        ('warm_sizes = "1024"', "Preset mine.toml: warm_sizes is '1024'. Use sizes with spaces between them"),
         ("label = ", "Preset mine.toml cannot be read"),
     ],
 )
@@ -78,17 +79,23 @@ def test_the_small_demo_model_fits_every_card():
 
 def test_those_that_fit_come_first_and_the_others_say_why_with_both_numbers():
     rows = rank(SHIPPED, "cuda", 12.6)
-    assert [row.preset.name for row in rows] == ["economy", "small", "minimal", "balanced", "quality", "cpu"]
-    assert [row.recommended for row in rows] == [True] + [False] * 5
+    assert [row.preset.name for row in rows] == ["economy", "small", "minimal", "balanced", "quality", "turbo", "cpu"]
+    assert [row.recommended for row in rows] == [True] + [False] * 6
     assert rows[3].reason == "needs a card with 16 GB; this one has 12.6 GB"
-    assert rows[5].reason == "is for machines without a card; this engine uses one"
+    assert rows[6].reason == "is for machines without a card; this engine uses one"
     assert rank(SHIPPED, "cpu", 32)[-1].reason == "needs a card with 24 GB; this machine has none"
 
 
 def test_a_preset_kept_from_auto_is_not_recommended():
-    lossy = Preset(name="turbo", device_gb=30, auto=False)
+    lossy = Preset(name="lossy", device_gb=30, auto=False)
     assert choose([*SHIPPED, lossy], "auto", "cuda", 80).name == "quality"
-    assert choose([*SHIPPED, lossy], "turbo", "cuda", 80) is lossy
+    assert choose([*SHIPPED, lossy], "lossy", "cuda", 80) is lossy
+
+
+def test_only_turbo_gives_up_guidance_and_steps_and_only_when_asked():
+    for preset in SHIPPED:
+        lossy = preset.step_cache > 0 or preset.guidance_end < 1
+        assert lossy == (preset.name == "turbo") == (not preset.auto)
 
 
 def test_an_unknown_or_too_large_preset_is_refused_with_what_to_use():

@@ -2,12 +2,13 @@
 
 import sys
 
-from newbie_ui.engine.threads import share_cores
+from newbie_ui.engine.threads import keep_memory_whole, share_cores
 
 
 def main() -> int:
     """The environment is set before torch is first imported."""
     share_cores()
+    keep_memory_whole()
     from newbie_ui.bench.command import main as run
 
     return run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from newbie_ui.engine.base import Engine, PictureSink
-from newbie_ui.engine.threads import share_cores
+from newbie_ui.engine.threads import keep_memory_whole, share_cores
 from newbie_ui.settings import Settings
 
 
@@ -17,6 +17,7 @@ def make_engine(settings: Settings, sink: PictureSink | None = None, **local_opt
 
         return FakeEngine(sink, **limits)
     share_cores()
+    keep_memory_whole()
     from newbie_ui.engine.local import LocalEngine
 
     return LocalEngine(settings, sink, **limits, **local_options)

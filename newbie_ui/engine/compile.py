@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Hashable, MutableMapping
+from collections.abc import Hashable, Iterator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -48,6 +49,21 @@ def compile_blocks(
 def compile_decoder(vae: nn.Module) -> None:
     """Compile the VAE's decoder in place."""
     vae.decoder.compile(dynamic=False)
+
+
+@contextmanager
+def as_written(module: nn.Module) -> Iterator[None]:
+    """Inside, the module runs as written, whatever was compiled; outside nothing is lost."""
+    compiled, module._compiled_call_impl = module._compiled_call_impl, None
+    try:
+        yield
+    finally:
+        module._compiled_call_impl = compiled
+
+
+def graphs_built() -> int:
+    """Graphs that torch has compiled in this process: unchanged means that nothing was compiled anew."""
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
 def undo(module: nn.Module) -> None:

@@ -146,7 +146,6 @@ class LocalEngine(QueuedEngine):
         self._stages = Stages(self._rig, self._cache)
         self._fitting = Fitting(self._presets, self._settings.preset, self.device, self.model.demo)
         self._use(self._fitting.plan(self._fitting.preset(AUTO)))
-        self._to_warm = shapes_to_warm(self._rig.plan, self.model.sizes)
 
     def _unload(self) -> None:
         self._cache.clear()
@@ -296,9 +295,11 @@ class LocalEngine(QueuedEngine):
     def _decode(self, latents: Tensor, row: ResolvedRequest) -> tuple[Image.Image, bool]:
         """One picture at a time, so that decoding a batch needs no more memory than decoding one."""
         self._stage = "decode"
+        # The decoder takes long to compile: while that is still to be done in a quiet moment, the picture goes first.
+        later = any((shape.width, shape.height) == (row.width, row.height) for shape in self._to_warm)
         while True:
             try:
-                return self._stages.decode(latents, row)
+                return self._stages.decode(latents, row, eager=later)
             except Exception as error:
                 self._stage_if_out_of_memory(error)
             self._climb_down("decode", row)
@@ -367,9 +368,13 @@ class LocalEngine(QueuedEngine):
 
     def _use(self, plan: Plan) -> None:
         """Apply a plan, or the first one below it that fits. Raises OutOfMemory at the bottom."""
+        if plan == self._rig.plan:
+            return
         while True:
             try:
-                return self._rig.use(plan)
+                self._rig.use(plan)
+                self._to_warm = shapes_to_warm(plan, self.model.sizes)
+                return
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise

@@ -5,8 +5,8 @@ Four policies, from fast to small:
     off       everything stays on the device
     encoders  the text encoders visit while they encode; transformer and VAE stay
     model     encoders and transformer take turns; the VAE stays
-    group     as model, and the big blocks of transformer and Gemma are streamed through, the next one fetched on a
-              side stream while one computes
+    group     as model, and the big blocks of transformer and Gemma are streamed through two places on the device,
+              the next one copied on a side stream while one computes
 
 Promises: a part's weights have one home in (pinned) processor memory and are copied up only, never back, as long as
 nobody changes them; after `forget` they may be changed. The numbers are the same under every policy. It does not
@@ -33,6 +33,7 @@ STAYING = {
     "group": ("vae",),
 }
 MAY_STAY = {("model", "decode"): ("transformer",)}  # besides the stage's own: worth more there than its memory
+ALIGNMENT = 256  # bytes, as kernels like their operands
 HEAVY = ("attention", "feed_forward", "self_attn", "mlp")  # of a block: what is streamed; norms and adaLN stay
 
 
@@ -72,17 +73,23 @@ class Parked:
         self.up = True
         self.park()
 
-    def bring(self, stream: torch.cuda.Stream | None = None) -> None:
-        """Copy up; on a side stream the copies belong to the present stream too."""
+    @property
+    def nbytes(self) -> int:
+        """Room that the copies need when they lie side by side."""
+        return sum(_aligned(home.nbytes) for home in self._homes)
+
+    def bring(self, place: Tensor | None = None) -> None:
+        """Copy up, to memory of its own or into `place` (bytes on the device)."""
         if self.up:
             return
-        user = torch.cuda.current_stream(self._device) if stream is not None else None
-        with torch.cuda.stream(stream):  # None: no effect
-            for slot, home in zip(self._slots, self._homes):
-                tensor = home.to(self._device, non_blocking=True)
-                if user is not None:
-                    tensor.record_stream(user)
-                slot.set(tensor)
+        start = 0
+        for slot, home in zip(self._slots, self._homes):
+            if place is None:
+                slot.set(home.to(self._device, non_blocking=True))
+                continue
+            room = place[start : start + home.nbytes].view(home.dtype).view(home.shape)
+            slot.set(room.copy_(home, non_blocking=True))
+            start += _aligned(home.nbytes)
         self.up = True
 
     def park(self) -> None:
@@ -97,27 +104,45 @@ class Parked:
         return tensor.pin_memory() if self._device.type == "cuda" and not tensor.is_pinned() else tensor
 
 
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
 class Streamed:
-    """A row of blocks that are brought one ahead and let go after use."""
+    """A row of blocks that visit two places on the device in turn: one computes while the next one arrives.
+
+    The places are taken once and belong to no block, so the memory does not depend on how far the processor runs
+    ahead of the device. A copy waits, on the device, for the last use of its place; a block waits for its copy.
+    """
 
     def __init__(self, blocks: Sequence[nn.Module], device: torch.device):
         heavy = [[getattr(block, name) for name in HEAVY if hasattr(block, name)] for block in blocks]
         self._units = [Parked(modules, device) for modules in heavy]
         self._device = device
-        card = device.type == "cuda"
-        self._side = torch.cuda.Stream(device) if card else None
-        self._arrived: list[torch.cuda.Event | None] = [None] * len(blocks)
+        self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._places: list[Tensor] = []
+        self._held: list[int | None] = [None, None]  # which block is in a place
+        self._arrived: list[torch.cuda.Event | None] = [None, None]
+        self._used: list[torch.cuda.Event | None] = [None, None]
         self._hooks = []
         for number, block in enumerate(blocks):
             self._hooks.append(block.register_forward_pre_hook(lambda *_, n=number: self._before(n)))
             self._hooks.append(block.register_forward_hook(lambda *_, n=number: self._after(n)))
 
+    def let_go(self) -> None:
+        """Give the places back; they are taken anew when a block runs."""
+        for place in (0, 1):
+            self._leave(place)
+        if self._side is not None:
+            self._side.synchronize()
+        self._places.clear()
+        self._arrived, self._used = [None, None], [None, None]
+
     def remove(self) -> None:
         """Take the hooks away; the weights stay at home."""
         for hook in self._hooks:
             hook.remove()
-        for unit in self._units:
-            unit.park()
+        self.let_go()
 
     @property
     def most_up(self) -> int:
@@ -126,20 +151,43 @@ class Streamed:
 
     def _before(self, number: int) -> None:
         self._fetch(number)
-        if self._arrived[number] is not None:
-            torch.cuda.current_stream(self._device).wait_event(self._arrived[number])
+        if self._side is not None:
+            torch.cuda.current_stream(self._device).wait_event(self._arrived[number % 2])
         if number + 1 < len(self._units):
             self._fetch(number + 1)
 
     def _after(self, number: int) -> None:
-        self._units[number].park()
+        place = number % 2
+        self._leave(place)
+        if self._side is not None:
+            self._used[place] = torch.cuda.current_stream(self._device).record_event()
 
     def _fetch(self, number: int) -> None:
-        if self._units[number].up:
+        place = number % 2
+        if self._held[place] == number:
             return
-        self._units[number].bring(self._side)
+        self._leave(place)  # of a pass that was broken off
+        self._take_places()
+        with torch.cuda.stream(self._side):  # None: no effect
+            if self._used[place] is not None:
+                self._side.wait_event(self._used[place])
+            self._units[number].bring(self._places[place])
+        self._held[place] = number
         if self._side is not None:
-            self._arrived[number] = self._side.record_event()
+            self._arrived[place] = self._side.record_event()
+
+    def _take_places(self) -> None:
+        if self._places:
+            return
+        size = max(unit.nbytes for unit in self._units)
+        self._places = [torch.empty(size, dtype=torch.uint8, device=self._device) for _ in range(2)]
+        if self._side is not None:  # their memory may have had another use a moment ago
+            self._side.wait_stream(torch.cuda.current_stream(self._device))
+
+    def _leave(self, place: int) -> None:
+        if (number := self._held[place]) is not None:
+            self._units[number].park()
+            self._held[place] = None
 
 
 class Placement:
@@ -165,15 +213,17 @@ class Placement:
         for name, part in self._parts.items():
             if name in STAYING[policy]:
                 part.to(self._device)
+            else:
+                self._park(name)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Inside, the parts of this stage can compute on the device. Others leave it if the policy says so."""
         needed = STAGES[name]
         left_alone = (*needed, *STAYING[self.policy], *MAY_STAY.get((self.policy, name), ()))
-        for other in self._parts:
-            if other not in left_alone:
-                self._park(other)
+        parked = [self._park(other) for other in self._parts if other not in left_alone]
+        if any(parked) and self._device.type == "cuda":
+            torch.cuda.empty_cache()  # blocks of one part's sizes are of little use to another
         for part in needed:
             if part in self._parts and part not in STAYING[self.policy]:
                 self._bring(part)
@@ -205,9 +255,15 @@ class Placement:
         self._prepare(name)
         self._parked[name].bring()
 
-    def _park(self, name: str) -> None:
+    def _park(self, name: str) -> bool:
+        """Whether there was something to let go of."""
+        fresh = name not in self._parked
         self._prepare(name)
+        was_up = self._parked[name].up
         self._parked[name].park()
+        if name in self._streams:
+            self._streams[name].let_go()
+        return fresh or was_up
 
     def _prepare(self, name: str) -> None:
         if name in self._parked:

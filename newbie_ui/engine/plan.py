@@ -23,7 +23,9 @@ class Plan:
     compile: str = "off"
     compile_mode: str = "default"
     warm: int = 0
+    sizes: tuple[tuple[int, int], ...] = ()  # to warm; empty: the model's own
     compile_vae: bool = False
+    graph_side: int = 0
     quantize: str = "off"  # "off" | "fp8" | "int8"
     quantize_text: str = "off"
     offload: str = "off"
@@ -45,12 +47,14 @@ def make_plan(preset: Preset, device: DeviceInfo, small_model: bool) -> Plan:
     """Decide dtype, 8-bit kind and what makes no sense on a processor."""
     card = device.kind == "cuda"
     shared = {f.name for f in fields(Plan)} & {f.name for f in fields(Preset)}
-    plan = Plan(preset=preset.name, **{name: getattr(preset, name) for name in shared})
+    plan = Plan(preset=preset.name, sizes=preset.sizes, **{name: getattr(preset, name) for name in shared})
     if plan.dtype == "auto":
         plan = replace(plan, dtype="bfloat16" if card or not small_model else "float32")
     plan = replace(plan, quantize=resolve_8bit(plan.quantize, device.capability))
     if not card:
-        plan = replace(plan, offload="off", attention="native" if plan.attention == "auto" else plan.attention)
+        plan = replace(
+            plan, offload="off", graph_side=0, attention="native" if plan.attention == "auto" else plan.attention
+        )
     return plan
 
 

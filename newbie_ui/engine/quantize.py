@@ -1,4 +1,4 @@
-"""8-bit matrix products for the transformer, 8-bit weights for the text encoder.
+"""8-bit matrix products for the transformer, 8- or 4-bit weights for the text encoder.
 
 Plain modules around torch's own kernels rather than tensor subclasses, which made per-block compilation hang. All are
 lossy; the figures belong beside the speed in `docs/performance.md`. A quantised layer cannot be turned back: the
@@ -7,10 +7,12 @@ engine reads the weights again.
     Fp8Linear     activations scaled by row at run time, weights by output channel; torch._scaled_mm
     Int8Linear    the same in int8; torch._int_mm
     Int8Weight    weights only, for layers that wait for memory more than for arithmetic
+    Int4Weight    the same with two weights a byte, each group of 64 with a scale and an offset
 """
 
 from __future__ import annotations
 
+import math
 import re
 
 import torch
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 
 FP8_MAX = 448.0  # of float8_e4m3fn
 INT8_MAX = 127.0
+INT4_GROUP = 64
 INT_MM_ROWS = 17  # torch._int_mm on a card wants more than 16 rows
 TRANSFORMER_LAYERS = re.compile(r"^layers\.\d+\.(attention\.(qkv|out)|feed_forward\.w[123])$")
 TEXT_LAYERS = re.compile(r"\.(self_attn|mlp)\.\w+_proj$")
@@ -85,15 +88,44 @@ class Int8Weight(_QuantizedLinear):
         return F.linear(rows, self.weight.to(rows.dtype)) * self.scale.to(rows.dtype)
 
 
-KINDS = {"fp8": Fp8Linear, "int8": Int8Linear, "weight": Int8Weight}
+class Int4Weight(nn.Module):
+    """Two weights a byte. A group of columns runs from its smallest (0) to its largest value (15)."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.group = math.gcd(INT4_GROUP, self.in_features)
+        weight = linear.weight.detach().float().unflatten(1, (-1, self.group))  # (out, groups, group)
+        low, high = weight.amin(dim=2, keepdim=True), weight.amax(dim=2, keepdim=True)
+        step = ((high - low) / 15).clamp_min(1e-12)
+        codes = ((weight - low) / step).round().to(torch.uint8).flatten(1)
+        self.weight = nn.Parameter(codes[:, ::2] | codes[:, 1::2] << 4, requires_grad=False)
+        self.register_buffer("step", step.to(linear.weight.dtype), persistent=False)
+        self.register_buffer("low", low.to(linear.weight.dtype), persistent=False)
+        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach(), requires_grad=False)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, 4 bit, groups of {self.group}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        codes = torch.stack((self.weight & 15, self.weight >> 4), dim=-1)
+        codes = codes.reshape(self.out_features, -1, self.group).to(x.dtype)
+        weight = torch.addcmul(self.low.to(x.dtype), codes, self.step.to(x.dtype))
+        return F.linear(x, weight.flatten(1), self.bias)
+
+
+KINDS = {"fp8": Fp8Linear, "int8": Int8Linear, "weight": Int8Weight, "weight4": Int4Weight}
+TEXT_KINDS = {"int8": "weight", "int4": "weight4"}
 
 
 def quantize(module: nn.Module, kind: str, which: re.Pattern[str], device: torch.device | None = None) -> int:
-    """Exchange the linear layers whose name matches, computing on `device` if given; returns how many."""
+    """Exchange the linear layers whose name matches; returns how many. They stay where they were, whatever `device`
+    converts them."""
     chosen = [(n, m) for n, m in module.named_modules() if isinstance(m, nn.Linear) and which.search(n)]
     for name, linear in chosen:
         owner, _, attribute = name.rpartition(".")
-        setattr(module.get_submodule(owner), attribute, KINDS[kind](linear.to(device)))
+        home = linear.weight.device
+        setattr(module.get_submodule(owner), attribute, KINDS[kind](linear.to(device)).to(home))
     return len(chosen)
 
 
@@ -102,9 +134,9 @@ def quantize_transformer(transformer: nn.Module, kind: str, device: torch.device
     return quantize(transformer, kind, TRANSFORMER_LAYERS, device)
 
 
-def quantize_text_encoder(text_encoder: nn.Module, device: torch.device | None = None) -> int:
-    """8-bit weights for Gemma's attention and feed-forward layers."""
-    return quantize(text_encoder, "weight", TEXT_LAYERS, device)
+def quantize_text_encoder(text_encoder: nn.Module, kind: str = "int8", device: torch.device | None = None) -> int:
+    """ "int8" or "int4" weights for Gemma's attention and feed-forward layers."""
+    return quantize(text_encoder, TEXT_KINDS[kind], TEXT_LAYERS, device)
 
 
 def _scale(rows: Tensor, limit: float) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from diffusers import FirstBlockCacheConfig
 
 from newbie_ui.engine import attention, compile, quantize, stripes
+from newbie_ui.engine.graphs import GraphedForward
 from newbie_ui.engine.measure import len_cores
 from newbie_ui.engine.pairs import SideBySide
 from newbie_ui.engine.placement import Placement
@@ -26,6 +27,7 @@ from newbie_ui.model.fit import CAPTION_BUCKETS
 from newbie_ui.model.lora import LoraSet
 from newbie_ui.model.lora_files import LoraShelf
 from newbie_ui.model.pipeline import NewbiePipeline
+from newbie_ui.request import SIZE_MULTIPLE
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class Rig:
         self._shelf = shelf or LoraShelf(Path("loras"))
         self._loras: LoraSet | None = None
         self._pair: SideBySide | None = None
+        self._graphs: GraphedForward | None = None
         self.pipe: NewbiePipeline | None = None
         self.plan: Plan | None = None
         self.placement: Placement | None = None
@@ -69,12 +72,15 @@ class Rig:
         if before is None or before.offload != plan.offload:
             self._place(plan)
         self._cache_steps(before, plan)
+        self._record_steps(plan)
         if plan.attention != "auto":
             self.use_attention(plan.attention)
         self.plan = plan
 
     def use_attention(self, name: str) -> None:
         """Change the attention kernel; compiled blocks notice and build another graph."""
+        if name != self.attention:
+            self._forget_graphs()
         attention.use(self.pipe.transformer, name)
         self.attention = name
 
@@ -84,7 +90,11 @@ class Rig:
             if not wanted:
                 return ()
             self._loras = LoraSet(self.pipe.transformer, self._shelf, self.device)
-        return self._loras.use(wanted)
+        before = self._loras.used
+        used = self._loras.use(wanted)
+        if used != before:
+            self._forget_graphs()
+        return used
 
     def tune_attention(self, tokens: int) -> None:
         """With "auto": measure the kernels for this length and take the fastest."""
@@ -107,11 +117,13 @@ class Rig:
         if self.placement is not None:
             self.placement.release()
         self._release_pair()
+        self._stop_recording()
         self.pipe = self.plan = self.placement = self._loras = None
         self.free()
 
     def free(self) -> None:
         """Give unused memory back to the device."""
+        self._forget_graphs()
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -128,8 +140,8 @@ class Rig:
             self._progress(f"Converting the transformer to {plan.quantize}", None)
             quantize.quantize_transformer(pipe.transformer, plan.quantize, self.device)
         if plan.quantize_text != "off":
-            self._progress("Converting the text encoder to 8 bit", None)
-            quantize.quantize_text_encoder(pipe.text_encoder, self.device)
+            self._progress(f"Converting the text encoder to {plan.quantize_text}", None)
+            quantize.quantize_text_encoder(pipe.text_encoder, plan.quantize_text, self.device)
         self.pipe = pipe
 
     def _place(self, plan: Plan) -> None:
@@ -164,6 +176,22 @@ class Rig:
         if plan.step_cache:
             transformer.enable_cache(FirstBlockCacheConfig(threshold=plan.step_cache))
 
+    def _record_steps(self, plan: Plan) -> None:
+        """Steps of small pictures as CUDA graphs, where nothing moves between them and all are alike."""
+        self._stop_recording()
+        still = plan.offload in ("off", "encoders") and not plan.step_cache
+        if plan.graph_side and still and self.device.type == "cuda":
+            self._graphs = GraphedForward(self.pipe.transformer, 2 * (plan.graph_side // SIZE_MULTIPLE) ** 2)
+
+    def _stop_recording(self) -> None:
+        if self._graphs is not None:
+            self._graphs.remove()
+            self._graphs = None
+
+    def _forget_graphs(self) -> None:
+        if self._graphs is not None:
+            self._graphs.forget()
+
     def _threads(self, plan: Plan) -> None:
         told = os.environ.get("OMP_NUM_THREADS", "")
         threads = plan.threads or (int(told) if told.isdigit() and int(told) else len_cores())
@@ -183,8 +211,10 @@ class Rig:
 
     def _free_bytes(self) -> float:
         if self.device.type == "cuda":
-            unused = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-            return torch.cuda.mem_get_info(self.device)[0] + unused
+            reserved, allocated = torch.cuda.memory_reserved(self.device), torch.cuda.memory_allocated(self.device)
+            free, total = torch.cuda.mem_get_info(self.device)
+            allowed = torch.cuda.get_per_process_memory_fraction(self.device) * total - reserved
+            return min(free, allowed) + reserved - allocated
         return psutil.virtual_memory().available
 
 

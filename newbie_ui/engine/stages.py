@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from newbie_ui.engine.compile import as_written
 from newbie_ui.engine.embeddings import EmbeddingCache, Encoding
 from newbie_ui.engine.plan import Plan
 from newbie_ui.engine.rig import Rig
@@ -128,22 +130,30 @@ class Stages:
         latents = pipe.prepare_latents(list(range(shape.batch)), shape.height, shape.width)
         self._rig.tune_attention(shape.width * shape.height // SIZE_MULTIPLE**2 + shape.bucket)
         with self._rig.placement.stage("denoise"):
-            scale = 2.0 if shape.guided else 1.0
-            steps = pipe.denoise(empty, empty if shape.guided else None, latents, steps=2, guidance_scale=scale)
-            latents = next(steps).latents
-            steps.close()
+            for guided in self._kinds_of_steps(shape):
+                options = {"steps": 2, "guidance_scale": 2.0 if guided else 1.0}
+                steps = pipe.denoise(empty, empty if guided else None, latents, **options)
+                latents = next(steps).latents
+                steps.close()
         if self._rig.plan.compile_vae:
             with self._rig.placement.stage("decode"):
                 self._rig.tile(shape.width * shape.height)
                 pipe.decode(latents[:1])
 
+    def _kinds_of_steps(self, shape: Shape) -> Sequence[bool]:
+        """Guided steps and, where guidance ends early, also those without."""
+        if not shape.guided:
+            return (False,)
+        return (True,) if self._rig.plan.guidance_end >= 1 else (True, False)
+
     # ---- decode ------------------------------------------------------------------------------------------------
 
-    def decode(self, latents: Tensor, row: ResolvedRequest) -> tuple[Image.Image, bool]:
-        """The picture of latents (1, C, h, w), and whether it was decoded in stripes."""
-        with self._rig.placement.stage("decode"):
+    def decode(self, latents: Tensor, row: ResolvedRequest, eager: bool = False) -> tuple[Image.Image, bool]:
+        """The picture of latents (1, C, h, w), and whether it was decoded in stripes. `eager`: do not compile now."""
+        pipe = self._rig.pipe
+        with self._rig.placement.stage("decode"), as_written(pipe.vae.decoder) if eager else nullcontext():
             tiled = self._rig.tile(row.width * row.height)
-            return self._rig.pipe.decode(latents)[0], tiled
+            return pipe.decode(latents)[0], tiled
 
     def preview(self, step: DenoiseStep) -> bytes:
         """A small JPEG of the batch's first picture as it would end now."""
@@ -184,8 +194,9 @@ def check_size(row: ResolvedRequest, axes_lens: Sequence[int]) -> None:
 
 
 def shapes_to_warm(plan: Plan, sizes: Sequence[tuple[int, int]]) -> list[Shape]:
-    """The shapes that a plan wants compiled, most wanted first: usual prompt lengths of the model's first sizes."""
+    """The shapes that a plan wants compiled, most wanted first: usual prompt lengths of the plan's or model's sizes."""
     if plan.compile == "off":
         return []
+    sizes = plan.sizes or sizes
     shapes = [Shape(w, h, plan.batch, bucket, guided=True) for w, h in sizes for bucket in WARM_BUCKETS]
     return shapes[: plan.warm]

@@ -19,6 +19,7 @@ from newbie_ui.engine.measure import PeakMemory, Stopwatch, describe_device, fin
 from newbie_ui.engine.placement import Parked, Placement, Streamed
 from newbie_ui.engine.plan import Plan, make_plan, step_down
 from newbie_ui.engine.quantize import KINDS, quantize, quantize_transformer
+from newbie_ui.engine.stages import shapes_to_warm
 from newbie_ui.errors import SettingsError
 from newbie_ui.presets import Preset
 from newbie_ui.request import GenerateRequest
@@ -149,6 +150,19 @@ def test_the_ladder_goes_down_in_the_promised_order():
     assert descend("denoise", False, batch=2) == [("auto", "off", 1)]
 
 
+def test_sizes_to_warm_are_the_presets_or_the_models():
+    model_sizes = ((1024, 1024), (832, 1216))
+    plan = make_plan(Preset(name="p", compile="block", warm=4, warm_sizes="768x768 512x512"), CARD, False)
+    assert [(s.width, s.bucket) for s in shapes_to_warm(plan, model_sizes)] == [
+        (768, 512),
+        (768, 256),
+        (768, 768),
+        (512, 512),
+    ]
+    plan = make_plan(Preset(name="p", compile="block", warm=1), CARD, False)
+    assert [(s.width, s.height) for s in shapes_to_warm(plan, model_sizes)] == [(1024, 1024)]
+
+
 def test_every_rung_tells_the_artist_what_was_done():
     assert step_down(Plan("p"), "decode", False).notes == ("decoded in stripes",)
 
@@ -226,6 +240,34 @@ def test_streaming_keeps_at_most_two_blocks_on_the_device():
     assert streamed.most_up == 0
 
 
+@torch.no_grad()
+def test_a_pass_that_was_broken_off_leaves_no_wrong_weights_in_a_place():
+    tower, x = Tower(), torch.randn(2, 8)
+    wanted = tower(x)
+    streamed = Streamed(list(tower.layers), CPU)
+    stop = tower.layers[1].norm.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        tower(x)
+    assert streamed.most_up == 2
+    stop.remove()
+    assert torch.equal(tower(x), wanted)
+
+
+@torch.no_grad()
+def test_streamed_blocks_share_two_places_whatever_their_sizes_and_formats():
+    tower, x = Tower(), torch.randn(2, 8)
+    tower.layers[2].feed_forward = nn.Sequential(nn.Linear(8, 40), nn.Linear(40, 8))
+    tower.layers[3].attention = KINDS["int8"](tower.layers[3].attention)
+    wanted, seen = tower(x), set()
+    streamed = Streamed(list(tower.layers), CPU)
+    for layer in tower.layers:
+        layer.norm.register_forward_hook(lambda *_: seen.update(p.data_ptr() for p in streamed._places))
+    assert torch.equal(tower(x), wanted)
+    assert len(seen) == 2
+    streamed.let_go()
+    assert streamed._places == []
+
+
 def test_weights_changed_after_forget_are_kept():
     tower = Tower()
     placement = Placement({"transformer": tower}, CPU, "model")
@@ -251,7 +293,7 @@ def test_parked_weights_can_visit_another_device():
 # ---- 8-bit layers ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "bound"), [("fp8", 0.05), ("int8", 0.02), ("weight", 0.01)])
+@pytest.mark.parametrize(("kind", "bound"), [("fp8", 0.05), ("int8", 0.02), ("weight", 0.01), ("weight4", 0.09)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_8bit_layers_stay_close_to_the_exact_ones(kind, bound, dtype):
     torch.manual_seed(0)
@@ -260,6 +302,19 @@ def test_8bit_layers_stay_close_to_the_exact_ones(kind, bound, dtype):
     got = KINDS[kind](linear)(x)
     assert (got.shape, got.dtype) == (exact.shape, dtype)
     assert (got.float() - exact).norm() / exact.norm() < bound
+
+
+def test_4_bit_weights_take_little_more_than_half_a_byte_each():
+    layer = KINDS["weight4"](nn.Linear(256, 64, dtype=torch.bfloat16))
+    stored = sum(t.nbytes for t in layer.state_dict(keep_vars=True).values()) + layer.step.nbytes + layer.low.nbytes
+    assert stored == 64 * 128 + 2 * 2 * 64 * 4 + 2 * 64  # codes, steps and offsets, bias
+    assert layer.weight.dtype == torch.uint8
+
+
+def test_converted_layers_stay_where_they_were():
+    tower = Tower()
+    quantize(tower, "int8", re.compile("feed_forward"), torch.device("cpu"))
+    assert {p.device for p in tower.parameters()} == {CPU}
 
 
 def test_only_the_large_products_of_the_joint_layers_are_quantized():

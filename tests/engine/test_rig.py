@@ -13,7 +13,7 @@ from newbie_ui.engine.embeddings import EmbeddingCache
 from newbie_ui.engine.plan import Plan
 from newbie_ui.engine.resolve import resolve
 from newbie_ui.engine.rig import Rig, decode_bytes
-from newbie_ui.engine.stages import Stages
+from newbie_ui.engine.stages import Shape, Stages
 from newbie_ui.model.fit import CAPTION_BUCKETS
 from newbie_ui.request import GenerateRequest
 from tests import tiny
@@ -67,6 +67,33 @@ def test_padding_captions_to_a_bucket_does_not_change_the_picture(exact):
 def test_8_bit_stays_close_and_can_be_placed_anywhere(exact, offload):
     rig = make_rig(replace(PLAN, quantize="int8", quantize_text="int8", offload=offload))
     assert 0 < np.abs(picture(rig) - exact).mean() < 4
+
+
+def test_4_bit_text_changes_the_picture_a_little(exact):
+    assert 0 < np.abs(picture(make_rig(replace(PLAN, quantize_text="int4"))) - exact).mean() < 8
+
+
+def test_warming_builds_every_kind_of_step_that_the_plan_will_need(monkeypatch):
+    seen = []
+    for end, wanted in ((1.0, [2]), (0.5, [2, 1])):
+        rig = make_rig(replace(PLAN, guidance_end=end))
+        rig.pipe.split_guidance = False
+        rig.pipe.transformer.register_forward_hook(lambda m, args, out: seen.append(len(args[0])))
+        Stages(rig, EmbeddingCache()).warm(Shape(64, 64, 1, 256, guided=True))
+        assert seen == wanted
+        seen.clear()
+
+
+def test_a_decoder_that_is_to_be_compiled_later_runs_as_written_until_then(exact):
+    rig = make_rig()
+    calls = []
+    rig.pipe.vae.decoder._compiled_call_impl = lambda *args: calls.append(1) or rig.pipe.vae.decoder.forward(*args)
+    row = resolve(GenerateRequest(prompt=tiny.PROMPT, seed=3), INFO, "p")[0]
+    stages = Stages(rig, EmbeddingCache())
+    latents = list(stages.denoise([row], stages.encode([row])))[-1].latents
+    for eager, wanted in ((True, []), (False, [1])):
+        assert np.array_equal(np.asarray(stages.decode(latents, row, eager)[0]), exact)
+        assert calls == wanted
 
 
 def test_large_pictures_are_decoded_in_stripes_when_memory_is_short(monkeypatch):

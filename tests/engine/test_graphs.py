@@ -1,0 +1,63 @@
+"""A recorded step gives what the transformer gives, for every step of every picture of its shape.
+
+There is no card here, so what is "recorded" is the computation itself: like a graph it reads the same tensors always.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from newbie_ui.engine.graphs import KEPT, GraphedForward
+from newbie_ui.model.fit import CAPTION_BUCKETS
+from tests import tiny
+
+
+@pytest.fixture
+def pipe():
+    pipe = tiny.pipeline()
+    pipe.split_guidance = False  # one batch, as on a card
+    pipe.caption_buckets = CAPTION_BUCKETS
+    return pipe
+
+
+@torch.no_grad()
+def latents(pipe, seed, side=64, prompt=tiny.PROMPT, **options):
+    positive, negative = pipe.encode([prompt], ""), pipe.encode([""], "")
+    noise = pipe.prepare_latents([seed], side, side)
+    options = {"steps": 4, "guidance_scale": 4.0, **options}
+    return list(pipe.denoise(positive, negative, noise, **options))[-1].latents
+
+
+def test_every_step_and_picture_is_the_same_as_without(pipe):
+    wanted = [latents(pipe, 1), latents(pipe, 2, prompt="blue_hair"), latents(pipe, 3, guidance_end=0.1)]
+    recorded = []
+
+    def record(run):
+        recorded.append(run)
+        return run
+
+    graphed = GraphedForward(pipe.transformer, tokens=2 * 4 * 4, record=record)
+    got = [latents(pipe, 1), latents(pipe, 2, prompt="blue_hair"), latents(pipe, 3, guidance_end=0.1)]
+    assert all(torch.equal(a, b) for a, b in zip(got, wanted))
+    assert len(recorded) == len(graphed) == 2  # guided, and the conditional pass alone
+    graphed.remove()
+    assert "forward" not in vars(pipe.transformer)
+
+
+def test_large_steps_and_other_callers_are_passed_on(pipe):
+    graphed = GraphedForward(pipe.transformer, tokens=2 * 4 * 4, record=lambda run: run)
+    latents(pipe, 1, side=128)
+    time, text = torch.tensor([0.4]), torch.zeros(1, 4, tiny.WIDTH)
+    sample = pipe.transformer(torch.zeros(1, 16, 8, 8), time, text, None, torch.zeros(1, tiny.CLIP_WIDTH)).sample
+    assert sample.shape == (1, 16, 8, 8)
+    assert len(graphed) == 0
+
+
+def test_changed_weights_need_forgetting_and_few_shapes_are_kept(pipe):
+    graphed = GraphedForward(pipe.transformer, tokens=10_000, record=lambda run: run)
+    for rows in range(1, KEPT + 3):
+        latents(pipe, 1, side=32 * rows, steps=2)
+    assert len(graphed) == KEPT
+    graphed.forget()
+    assert len(graphed) == 0
