@@ -1,0 +1,54 @@
+"""How much of what its prompt asks for a picture shows: the demo model's measure, through the engine.
+
+Held-out prompts of two characters, one seed each, read by the demo's reader network. Says something about the demo
+model only, which is where a lossy mode is judged: on random weights there is nothing to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+from newbie_ui.demo.evaluate import MANNERS, captions_of, grade_pictures, held_out_scenes
+from newbie_ui.demo.weights_folder import load_reader
+from newbie_ui.engine.base import generate
+from newbie_ui.engine.local import LocalEngine
+from newbie_ui.errors import UserError
+from newbie_ui.request import Failed, GenerateRequest, Picture
+
+CHARACTERS = 2
+WRONG = "binding"  # the one column that counts errors
+
+
+def accuracy(engine: LocalEngine, preset: str, number: int) -> float:
+    """Percent of all attributes that are right, over this many pictures. Raises UserError when one fails."""
+    scenes = held_out_scenes(CHARACTERS, number)
+    captions = captions_of(scenes, MANNERS["xml"])
+    pictures = [_picture(engine, preset, text, seed) for seed, text in enumerate(captions)]
+    score = grade_pictures(load_reader(), scenes, torch.stack(pictures)).as_dict()
+    return float(np.mean([percent for name, percent in score.items() if name != WRONG]))
+
+
+@contextmanager
+def counted_work(transformer: nn.Module) -> Iterator[list[int]]:
+    """Inside, the list gets the rows of every pass that really went through the last block."""
+    rows: list[int] = []
+    counting = transformer.layers[-1].feed_forward.register_forward_hook(lambda m, args, out: rows.append(len(args[0])))
+    try:
+        yield rows
+    finally:
+        counting.remove()
+
+
+def _picture(engine: LocalEngine, preset: str, prompt: str, seed: int) -> torch.Tensor:
+    """(3, H, W) from -1 to 1."""
+    for event in generate(engine, GenerateRequest(prompt=prompt, seed=seed, preset=preset)):
+        if isinstance(event, Failed):
+            raise UserError(event.message)
+        if isinstance(event, Picture):
+            pixels = torch.from_numpy(np.array(event.result.image, dtype=np.float32))
+    return pixels.permute(2, 0, 1) / 127.5 - 1
