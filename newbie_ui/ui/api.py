@@ -16,9 +16,10 @@ import gradio as gr
 from newbie_ui.errors import RequestError, UserError
 from newbie_ui.gallery.query import ORDERS
 from newbie_ui.prompt.__main__ import to_dict
+from newbie_ui.prompt.lint import lint
+from newbie_ui.prompt.report import Finding
 from newbie_ui.prompt.xml import parse
 from newbie_ui.request import MAX_PROMPT_CHARS, GenerateRequest, GenerateResult
-from newbie_ui.ui import notes
 from newbie_ui.ui.access import client_of
 from newbie_ui.ui.board import JobView
 from newbie_ui.ui.shelf import Query, Shelf
@@ -140,7 +141,7 @@ class Api:
         Args:
             prompt: the text
         """
-        return notes.lint(checked_text(prompt))
+        return [finding_value(finding) for finding in lint(checked_text(prompt))]
 
     def gallery(self, search: str = "", order: str = "newest", limit: int = 24, offset: int = 0) -> Value:
         """Find pictures in the gallery, a part at a time.
@@ -155,7 +156,7 @@ class Api:
             raise gr.Error(
                 f"Order {str(order)[:40]!r} is unknown. Use one of: {', '.join(ORDERS)}.", print_exception=False
             )
-        found = Query(str(search)[:MAX_SEARCH], order)
+        found = Query(str(search or "")[:MAX_SEARCH], order)
         total, items = Shelf(self.ctx.gallery).list(found, between(offset, 0, 10**7), between(limit, 1, MAX_FOUND))
         return {"total": total, "items": [{**item, "url": f"pictures/{item['id']}.png"} for item in items]}
 
@@ -174,6 +175,22 @@ def checked_text(prompt: Any) -> str:
             f"The prompt has {len(prompt)} characters; shorten it to {MAX_PROMPT_CHARS} at most.", print_exception=False
         )
     return prompt
+
+
+def finding_value(finding: Finding) -> Value:
+    """A note on a prompt. `fix` is what its button says and the whole prompt after it, or null."""
+    return {
+        "code": finding.code,
+        "severity": finding.severity,
+        "message": finding.message,
+        "line": finding.line,
+        "column": finding.column,
+        "start": finding.start,
+        "end": finding.end,
+        "block": finding.block,
+        "index": finding.index,
+        "fix": {"label": finding.fix.label, "text": finding.fix.text} if finding.fix else None,
+    }
 
 
 def job_value(view: JobView) -> Value:

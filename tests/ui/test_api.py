@@ -101,7 +101,13 @@ def test_parse_and_lint_take_any_text_and_refuse_only_what_is_too_long(api):
     parsed = api.parse(EXAMPLE)
     assert [dict(c["fields"])["gender"] for c in parsed["characters"]] == ["1girl", "1girl"]
     assert parsed["text"] == EXAMPLE
-    assert api.lint("<character_1><n>") != []
+    prompt = "<character_1>\n<n>a</n>\n<action>(waving:1.2</action>\n</character_1>"
+    notes = {note["code"]: note for note in api.lint(prompt)}
+    assert json.loads(json.dumps(notes)) == notes
+    found = notes["parentheses"]
+    assert (found["severity"], found["line"], found["column"]) == ("warning", 3, 9)
+    assert (prompt[found["start"]], found["block"], found["index"]) == ("(", "character", 0)
+    assert found["fix"] == {"label": "Add )", "text": prompt.replace(":1.2", ":1.2)")}
     with pytest.raises(gr.Error, match="20000"):
         api.parse("x" * 30_000)
 
@@ -167,6 +173,7 @@ def test_found_pictures_are_cut_to_what_was_asked(site):
     client.predict(prompt=EXAMPLE, images=3, steps=2, api_name="/generate")
     found = client.predict(search="tag:blue_hair", limit=2, api_name="/gallery")
     assert (found["total"], len(found["items"])) == (3, 2)
+    assert client.predict(search=None, limit=1, api_name="/gallery")["total"] == 3
     with urllib.request.urlopen(site + found["items"][0]["url"]) as picture:
         assert picture.read(4) == b"\x89PNG"
     with pytest.raises(Exception, match="Use one of: newest"):
