@@ -33,7 +33,7 @@ EXAMPLE = """<character_1>
 <n>$character_1$</n>
 <gender>1girl</gender>
 <appearance>chibi, blue_hair, long_hair, red_eyes</appearance>
-<clothing>school_uniform, serafuku, blue_skirt</clothing>
+<clothing>school_uniform, serafuku, blue_sailor_collar, blue_skirt</clothing>
 <expression>smile</expression>
 <action>standing</action>
 <position>center_left</position>
@@ -43,7 +43,7 @@ EXAMPLE = """<character_1>
 <n>$character_2$</n>
 <gender>1girl</gender>
 <appearance>chibi, pink_hair, twintails, green_eyes</appearance>
-<clothing>school_uniform, serafuku, red_skirt</clothing>
+<clothing>school_uniform, serafuku, red_sailor_collar, red_skirt</clothing>
 <expression>open_mouth, smile</expression>
 <action>waving</action>
 <position>center_right</position>
@@ -52,7 +52,7 @@ EXAMPLE = """<character_1>
 <general_tags>
 <count>2girls, multiple_girls</count>
 <style>anime_style, digital_art</style>
-<background>outdoors, grass, blue_sky</background>
+<background>cherry_blossoms, outdoors, day</background>
 <atmosphere>cheerful</atmosphere>
 <quality>high_resolution, detailed</quality>
 </general_tags>"""

@@ -24,8 +24,8 @@ from newbie_ui.ui.compose import EXAMPLE
 ATTACK = "<img src=x onerror=window.pwned=1>"
 PROMPTS = (
     EXAMPLE.replace("$character_1$", "Aoi").replace("$character_2$", "Momo"),
-    EXAMPLE.replace("$character_1$", "Shiro").replace("$character_2$", "Kuro").replace("outdoors", "night_sky"),
-    EXAMPLE.replace("$character_1$", ATTACK).replace("grass", "${window.pwned=2} {{window.pwned=3}} `"),
+    EXAMPLE.replace("$character_1$", "Shiro").replace("$character_2$", "Kuro").replace("cherry_blossoms", "night_sky"),
+    EXAMPLE.replace("$character_1$", ATTACK).replace("cherry_blossoms", "${window.pwned=2} {{window.pwned=3}} `"),
 )
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 

@@ -33,7 +33,7 @@ nb.completion = function (root, ask) {
       role: "option", id: "nb-complete-" + i, "aria-selected": String(i === at), onpointerdown: (event) => { event.preventDefault(); at = i; accept(); },
     }, h("span.sq", { style: { background: "var(--nb-" + (COLOURS[item.category] || "c1") + ")" }, title: item.category }), label(item.label, found.query),
       item.by || item[words] ? h("small", {}, item.by || item[words]) : null, h("span.grow"), item.model ? h("span.known", { title: t("model_knows") }, "●") : null,
-      item.count ? h("span.cnt", {}, short(item.count)) : null)), h("div.hint", {}, t("complete_hint")));
+      item.count ? h("span.cnt", {}, short(item.count)) : item.rank ? h("span.cnt", { title: t("tag_rank", { n: item.rank }) }, "#" + item.rank) : null)), h("div.hint", {}, t("complete_hint")));
     list.hidden = false;
     place();
     field.setAttribute("aria-expanded", "true");

@@ -192,6 +192,7 @@ nb.define("stage", function (w) {
     draw();
     drawStrip();
     if (v.finished && before.job === v.job && !before.finished) { notify(); emit("picture-done", v); }
+    if (v.finished) emit("ask");
     emit("stage", v);
   }
   nb.on("news", take);
@@ -208,7 +209,7 @@ nb.define("stage", function (w) {
   }
   nb.on("composed", () => { if (!empty.hidden) drawEmpty(); });
   nb.on("size", () => { if (!v.picture && !v.preview) drawPicture(); });
-  nb.on("pulse", () => { if (v.state !== "running") drawSlot(); });
+  for (const event of ["pulse", "presets"]) nb.on(event, () => { if (v.state !== "running") drawSlot(); });
   nb.on("stop", () => { if (v.job && (v.state === "running" || v.state === "queued")) w.server.control({ job: v.job, action: "cancel" }).then(() => emit("ask")); });
   nb.on("pick", pick);
   draw();
