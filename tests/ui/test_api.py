@@ -1,6 +1,7 @@
 """The named endpoints, called as a program would, over a real server with a pretended engine."""
 
 import asyncio
+import contextlib
 import json
 import re
 import threading
@@ -120,12 +121,18 @@ def test_presets_say_what_fits_and_why_not(api):
 
 @pytest.fixture
 def site(tmp_path):
+    with serving(tmp_path) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serving(tmp_path, **more):
     """The address of a whole server with a pretended engine and a real gallery."""
     gallery = Gallery(tmp_path / "pictures")
     engine = FakeEngine(gallery.add, step_s=0.002)
     engine.open()
     taken = take_port("127.0.0.1", 0)
-    options = ServerOptions(port=taken.getsockname()[1], temp_dir=tmp_path / "temp")
+    options = ServerOptions(port=taken.getsockname()[1], temp_dir=tmp_path / "temp", **more)
     built = build(engine, gallery, from_flags({"output_dir": str(tmp_path / "pictures")}, {}), options)
     server = uvicorn.Server(uvicorn.Config(built.app, log_level="error", timeout_graceful_shutdown=1, ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
@@ -178,3 +185,33 @@ def test_found_pictures_are_cut_to_what_was_asked(site):
         assert picture.read(4) == b"\x89PNG"
     with pytest.raises(Exception, match="Use one of: newest"):
         client.predict(order="best", api_name="/gallery")
+
+
+def test_the_endpoints_are_tools_over_mcp(tmp_path):
+    pytest.importorskip("mcp")
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamable_http_client
+
+    async def use(address):
+        async with (
+            streamable_http_client(f"{address}gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            tools = (await session.list_tools()).tools
+            lint = await session.call_tool("lint", {"prompt": "<character_1><gender>1girl</gender></character_1>"})
+            made = await session.call_tool("generate", {"prompt": EXAMPLE, "steps": 2, "seed": "7"})
+            refused = await session.call_tool("gallery", {"order": "best"})
+            return tools, lint, made, refused
+
+    with serving(tmp_path, mcp=True) as address:
+        tools, lint, made, refused = asyncio.run(use(address))
+    assert {tool.name for tool in tools} == {"generate", "presets", "parse", "lint", "gallery"}
+    assert all(len(tool.description) > 40 for tool in tools)
+    described = {tool.name: tool.inputSchema["properties"] for tool in tools}
+    assert all(parameter["description"] for tool in described.values() for parameter in tool.values())
+    assert "count_missing" in lint.content[0].text
+    assert "'state': 'done'" in made.content[0].text
+    assert "'seed': '7'" in made.content[0].text
+    assert refused.isError
+    assert "Use one of: newest" in refused.content[0].text
