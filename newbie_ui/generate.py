@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import logging
 import re
@@ -25,6 +26,7 @@ from newbie_ui.engine.base import Engine, EngineState, generate
 from newbie_ui.engine.build import make_engine
 from newbie_ui.engine.history import History
 from newbie_ui.errors import EngineError, RequestError, SettingsError, UserError
+from newbie_ui.presets import check_name, load_presets
 from newbie_ui.request import (
     PARAMETERS,
     Failed,
@@ -35,12 +37,12 @@ from newbie_ui.request import (
     Picture,
     Step,
 )
-from newbie_ui.settings import Parser, Settings, add_flags, from_flags
+from newbie_ui.settings import SERVER_SETTINGS, Parser, Settings, add_flags, from_flags
 
 FROM_SETTINGS = ("preset", "prompt", "loras")  # request fields that are no flags of their own here
 LIBRARIES = ("httpx", "diffusers", "transformers", "torch", "torchao")
 OWN_HELP = {
-    "prompt_file": "files with one prompt each, UTF-8; - reads stdin",
+    "prompt_file": "files with one prompt each, UTF-8; - reads stdin; may be repeated",
     "prompt": "a prompt instead of a file; may be repeated",
     "lora": "LoRA file by name, with an optional weight; may be repeated",
 }
@@ -56,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         flags = vars(make_parser().parse_args(argv))
         settings = settings_from(flags)
+        check_name(load_presets(settings.presets_dir), settings.preset)
         return run(settings, list(requests_from(flags)), Path(flags["out_dir"]), flags["json"])
     except UserError as error:
         print(f"newbie_ui: {error}", file=sys.stderr)
@@ -70,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Flags of this command, of every parameter of a picture, and of the settings."""
     parser = Parser(prog="python -m newbie_ui.generate", description=__doc__.splitlines()[0])
-    parser.add_argument("--prompt-file", nargs="+", default=[], metavar="FILE", help=OWN_HELP["prompt_file"])
+    parser.add_argument(
+        "--prompt-file", nargs="+", action="extend", default=[], metavar="FILE", help=OWN_HELP["prompt_file"]
+    )
     parser.add_argument("--prompt", action="append", default=[], metavar="TEXT", help=OWN_HELP["prompt"])
     parser.add_argument("--out-dir", default=".", metavar="DIR", help="folder for the pictures (default: here)")
     parser.add_argument("--json", action="store_true", help="end stdout with one JSON line")
@@ -83,7 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
             picture.add_argument(
                 "--" + name.replace("_", "-"), default=argparse.SUPPRESS, metavar=metavar, help=parameter.help + shown
             )
-    add_flags(parser.add_argument_group("settings"), skip=("output_dir",))
+    add_flags(parser.add_argument_group("settings"), skip=("output_dir", *SERVER_SETTINGS))
     return parser
 
 
@@ -94,7 +99,14 @@ def settings_from(flags: dict[str, Any]) -> Settings:
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.ERROR, logging.getLevelName(level)))
+    if "log_level" not in flags:
+        logging.getLogger("newbie_ui.engine.queued").addFilter(only_tracebacks)
     return settings
+
+
+def only_tracebacks(record: logging.LogRecord) -> bool:
+    """Why a request or a model cannot be used is said once, at the end; the engine's log adds only what is a bug."""
+    return record.exc_info is not None
 
 
 def requests_from(flags: dict[str, Any]) -> Iterator[tuple[str, GenerateRequest]]:
@@ -159,7 +171,7 @@ def run(settings: Settings, jobs: Sequence[tuple[str, GenerateRequest]], folder:
 class FolderSink:
     """Stores pictures under names that sort in the order of the prompts: 01-name.png, or 01-name-2.png for several.
 
-    A file that is there already is left alone; the new one is called 01-name-again.png.
+    A file that is there already is left alone; the new one is called 01-name-again.png, then 01-name-again-2.png.
     """
 
     def __init__(self, folder: Path):
@@ -174,11 +186,13 @@ class FolderSink:
     def __call__(self, result: GenerateResult) -> GenerateResult:
         from newbie_ui.gallery.metadata import write_png
 
-        path = self._folder / f"{next(self._names)}.png"
-        while path.exists():
-            path = path.with_stem(path.stem + "-again")
-        write_png(result, path)
-        return replace(result, path=str(path))
+        stem = next(self._names)
+        for again in itertools.chain(("", "-again"), (f"-again-{count}" for count in itertools.count(2))):
+            path = self._folder / f"{stem}{again}.png"
+            if path.exists():
+                continue
+            with contextlib.suppress(FileExistsError):  # somebody else took the name just now
+                return replace(result, path=str(write_png(result, path)))
 
 
 def wait_until_ready(engine: Engine) -> float:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**63 - 1
 MAX_PROMPT_CHARS = 20_000
+MAX_LORA_NAME = 200
 SIZE_MULTIPLE = 16
 
 DEFAULT_SYSTEM_PROMPT = (
@@ -43,7 +44,7 @@ class Parameter:
     """
 
     name: str
-    kind: str  # "int" | "float" | "text" | "choice" | "list"
+    kind: str  # "int" | "float" | "text" | "choice" | "loras"
     default: Any
     label: str
     help: str
@@ -56,9 +57,14 @@ class Parameter:
         """Return the value as its declared type, or raise RequestError naming value and remedy."""
         if value is None and self.default is None:
             return None
-        return {"int": self._number, "float": self._number, "text": self._text, "choice": self._choice}.get(
-            self.kind, lambda v: v
-        )(value)
+        checks = {
+            "int": self._number,
+            "float": self._number,
+            "text": self._text,
+            "choice": self._choice,
+            "loras": self._loras,
+        }
+        return checks[self.kind](value)
 
     def _number(self, value: Any) -> int | float:
         whole = self.kind == "int"
@@ -90,6 +96,18 @@ class Parameter:
         if value not in self.choices:
             raise RequestError(self.name, f"{self.label} {value!r} is unknown. Use one of: {', '.join(self.choices)}.")
         return value
+
+    def _loras(self, uses: tuple[LoraUse, ...]) -> tuple[LoraUse, ...]:
+        for use in uses:
+            if not 0 < len(use.name) <= MAX_LORA_NAME:
+                raise RequestError(
+                    self.name, f"LoRA name {use.name[:60]!r} cannot be used. Use the name of a file in the LoRA folder."
+                )
+            if not self.minimum <= use.weight <= self.maximum:  # not a number is out of range, too
+                raise RequestError(
+                    self.name, f"Weight {use.weight} of LoRA {use.name!r} is out of range. Use {self._range()}."
+                )
+        return uses
 
 
 def _knob(default: Any, kind: str, label: str, help: str, **limits: Any) -> Any:
@@ -172,7 +190,9 @@ class GenerateRequest:
     )
     images: int = _knob(1, "int", "Pictures", "How many, each with the next seed", minimum=1, maximum=64, step=1)
     preset: str = _knob("auto", "text", "Preset", "How the device is used; auto takes the best that fits", maximum=64)
-    loras: tuple[LoraUse, ...] = _knob((), "list", "LoRA", "Small add-on models with a weight each")
+    loras: tuple[LoraUse, ...] = _knob(
+        (), "loras", "LoRA", "Small add-on models with a weight each", minimum=-4.0, maximum=4.0
+    )
     fit: str = _knob(
         "refuse", "choice", "Too long", "What happens to text past the encoder's limit", choices=("refuse", "cut")
     )

@@ -55,6 +55,10 @@ class Settings:
     log_level: str = _setting("info", "how much is logged", choices=("debug", "info", "warning", "error"))
 
 
+# What only a served page has use for; the other commands leave it out.
+SERVER_SETTINGS = ("host", "port", "root_path", "share", "mcp", "max_queue", "max_per_client")
+
+
 def variable(name: str) -> str:
     """The environment variable of a setting."""
     return PREFIX + name.upper()
