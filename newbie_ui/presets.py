@@ -31,7 +31,7 @@ COMPILES = ("off", "block")
 COMPILE_MODES = ("default", "max-autotune-no-cudagraphs")
 QUANTIZES = ("off", "8bit", "fp8", "int8")
 TEXT_QUANTIZES = ("off", "int8", "int4")
-OFFLOADS = ("off", "encoders", "model", "group")
+OFFLOADS = ("off", "encoders", "model", "turns", "group")
 TILINGS = ("auto", "on", "off")
 SIZE = re.compile(r"[1-9]\d{1,3}x[1-9]\d{1,3}")
 
@@ -50,7 +50,7 @@ class Preset:
     device: str = _key("cuda", "kind of device it is for", choices=DEVICES)
     device_gb: float = _key(0.0, "memory the device needs for full-size NewBie, in GB", minimum=0, maximum=1000)
     peak_gb: float = _key(
-        0.0, "estimated peak at 1024×1024 until this machine has measured it", minimum=0, maximum=1000
+        0.0, "estimated peak at 1024×1024, kept to where tiling is auto; 0 is unknown", minimum=0, maximum=1000
     )
     auto: bool = _key(True, "may be chosen by auto")
     dtype: str = _key(
@@ -74,6 +74,7 @@ class Preset:
     quantize_text: str = _key("off", "Gemma's weights in 8 or 4 bit; lossy", choices=TEXT_QUANTIZES)
     offload: str = _key("off", "which parts wait in the machine's memory while not in use", choices=OFFLOADS)
     tiling: str = _key("auto", "decode in stripes, with equal pixels; auto when free memory is short", choices=TILINGS)
+    split_guidance: bool = _key(False, "guided passes one after the other: less memory, less padding, smaller products")
     batch: int = _key(1, "pictures made together", minimum=1, maximum=16)
     threads: int = _key(0, "processor threads; 0 is one a core, or what OMP_NUM_THREADS says", minimum=0, maximum=256)
     step_cache: float = _key(0.0, "reuse a step when less than this changed; 0 is off; lossy", minimum=0.0, maximum=1.0)

@@ -34,7 +34,7 @@ def test_a_file_holds_only_the_differences(tmp_path):
     [
         ("ofload = 1", "Preset mine.toml has the unknown key 'ofload'. Known keys: label, summary"),
         ('name = "other"', "Preset mine.toml has the unknown key 'name'"),
-        ('offload = "all"', "Preset mine.toml: offload is 'all'. Use one of: off, encoders, model, group."),
+        ('offload = "all"', "Preset mine.toml: offload is 'all'. Use one of: off, encoders, model, turns, group."),
         ("batch = 99", "Preset mine.toml: batch is 99. Use a number from 1 to 16."),
         ("batch = true", "Preset mine.toml: batch is True. Use a number from 1 to 16."),
         ("tf32 = 1", "Preset mine.toml: tf32 is 1. Use true or false."),
@@ -117,7 +117,7 @@ def test_the_articles_three_presets_have_its_settings():
     by_name = {preset.name: preset for preset in SHIPPED}
     quality, balanced, economy = by_name["quality"], by_name["balanced"], by_name["economy"]
     assert all(p.compile == "block" and p.attention == "auto" for p in (quality, balanced, economy))
-    assert (quality.tiling, balanced.tiling, economy.offload) == ("off", "on", "model")
+    assert (quality.tiling, balanced.tiling, economy.offload) == ("auto", "on", "turns")
 
 
 def test_every_preset_and_every_key_is_documented_as_declared():

@@ -1,10 +1,11 @@
 """Which part of the pipeline is on the device when.
 
-Four policies, from fast to small:
+Five policies, from fast to small:
 
     off       everything stays on the device
     encoders  the text encoders visit while they encode; transformer and VAE stay
     model     encoders and transformer take turns; the VAE stays
+    turns     the same, and the transformer leaves for decoding too
     group     as model, and the big blocks of transformer and Gemma are streamed through two places on the device,
               the next one copied on a side stream while one computes
 
@@ -30,6 +31,7 @@ STAYING = {
     "off": ("text_encoder", "clip_model", "transformer", "vae"),
     "encoders": ("transformer", "vae"),
     "model": ("vae",),
+    "turns": ("vae",),
     "group": ("vae",),
 }
 MAY_STAY = {("model", "decode"): ("transformer",)}  # besides the stage's own: worth more there than its memory

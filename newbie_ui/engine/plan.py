@@ -17,6 +17,7 @@ class Plan:
     """Fields are those of `Preset`, with every "auto" that needs no measuring decided."""
 
     preset: str
+    peak_gb: float = 0.0
     dtype: str = "float32"
     tf32: bool = True
     attention: str = "native"  # or "auto": measured on the first picture's shapes
@@ -30,6 +31,7 @@ class Plan:
     quantize_text: str = "off"
     offload: str = "off"
     tiling: str = "auto"
+    split_guidance: bool = False
     batch: int = 1
     threads: int = 0
     step_cache: float = 0.0

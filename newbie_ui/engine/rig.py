@@ -19,7 +19,7 @@ from diffusers import FirstBlockCacheConfig
 
 from newbie_ui.engine import attention, compile, quantize, stripes
 from newbie_ui.engine.graphs import GraphedForward
-from newbie_ui.engine.measure import len_cores
+from newbie_ui.engine.measure import GB, len_cores
 from newbie_ui.engine.pairs import SideBySide
 from newbie_ui.engine.placement import Placement
 from newbie_ui.engine.plan import Plan
@@ -73,6 +73,7 @@ class Rig:
             self._place(plan)
         self._cache_steps(before, plan)
         self._record_steps(plan)
+        self.pipe.split_guidance = True if plan.split_guidance else None
         if plan.attention != "auto":
             self.use_attention(plan.attention)
         self.plan = plan
@@ -108,7 +109,7 @@ class Rig:
         """Switch decoding in stripes for a picture of this many pixels; returns whether it is on."""
         vae, tiled = self.pipe.vae, self.plan.tiling == "on"
         if self.plan.tiling == "auto":
-            tiled = self._free_bytes() < decode_bytes(pixels, vae)
+            tiled = self._room_bytes() < decode_bytes(pixels, vae)
         stripes.enable(vae) if tiled else stripes.disable(vae)
         return tiled
 
@@ -208,6 +209,13 @@ class Rig:
         if self._pair is not None:
             self._pair.close()
             self._pair = None
+
+    def _room_bytes(self) -> float:
+        """What is free, or less where the plan wants to stay below a peak."""
+        free = self._free_bytes()
+        if self.plan.peak_gb and self.device.type == "cuda":
+            free = min(free, self.plan.peak_gb * GB - torch.cuda.memory_allocated(self.device))
+        return free
 
     def _free_bytes(self) -> float:
         if self.device.type == "cuda":

@@ -137,8 +137,8 @@ class Stages:
                 steps.close()
         if self._rig.plan.compile_vae:
             with self._rig.placement.stage("decode"):
-                self._rig.tile(shape.width * shape.height)
-                pipe.decode(latents[:1])
+                if not self._rig.tile(shape.width * shape.height):
+                    pipe.decode(latents[:1])
 
     def _kinds_of_steps(self, shape: Shape) -> Sequence[bool]:
         """Guided steps and, where guidance ends early, also those without."""
@@ -151,9 +151,10 @@ class Stages:
     def decode(self, latents: Tensor, row: ResolvedRequest, eager: bool = False) -> tuple[Image.Image, bool]:
         """The picture of latents (1, C, h, w), and whether it was decoded in stripes. `eager`: do not compile now."""
         pipe = self._rig.pipe
-        with self._rig.placement.stage("decode"), as_written(pipe.vae.decoder) if eager else nullcontext():
+        with self._rig.placement.stage("decode"):
             tiled = self._rig.tile(row.width * row.height)
-            return pipe.decode(latents)[0], tiled
+            with as_written(pipe.vae.decoder) if eager or tiled else nullcontext():
+                return pipe.decode(latents)[0], tiled
 
     def preview(self, step: DenoiseStep) -> bytes:
         """A small JPEG of the batch's first picture as it would end now."""

@@ -16,7 +16,7 @@ from newbie_ui.engine.compile import CompileState, use_disk_cache
 from newbie_ui.engine.embeddings import EmbeddingCache, Encoding
 from newbie_ui.engine.history import FILE_NAME, KEEP, History, Measurement
 from newbie_ui.engine.measure import PeakMemory, Stopwatch, describe_device, find_device
-from newbie_ui.engine.placement import Parked, Placement, Streamed
+from newbie_ui.engine.placement import STAYING, Parked, Placement, Streamed
 from newbie_ui.engine.plan import Plan, make_plan, step_down
 from newbie_ui.engine.quantize import KINDS, quantize, quantize_transformer
 from newbie_ui.engine.stages import shapes_to_warm
@@ -194,7 +194,7 @@ class Tower(nn.Module):
 PARTS = ("text_encoder", "clip_model", "transformer", "vae")
 
 
-@pytest.mark.parametrize("policy", ["off", "encoders", "model", "group"])
+@pytest.mark.parametrize("policy", STAYING)
 def test_every_policy_gives_the_same_numbers_and_leaves_the_weights_unchanged(policy):
     torch.manual_seed(0)
     tower, x = Tower(), torch.randn(2, 8)
@@ -216,6 +216,7 @@ def test_every_policy_gives_the_same_numbers_and_leaves_the_weights_unchanged(po
         ("off", set(PARTS), set(PARTS), set(PARTS)),
         ("encoders", set(PARTS), {"transformer", "vae"}, {"transformer", "vae"}),
         ("model", {"text_encoder", "clip_model", "vae"}, {"transformer", "vae"}, {"transformer", "vae"}),
+        ("turns", {"text_encoder", "clip_model", "vae"}, {"transformer", "vae"}, {"vae"}),
         ("group", {"text_encoder", "clip_model", "vae"}, {"transformer", "vae"}, {"vae"}),
     ],
 )

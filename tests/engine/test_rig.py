@@ -43,7 +43,7 @@ def exact():
     return picture(make_rig())
 
 
-@pytest.mark.parametrize("offload", ["encoders", "model", "group"])
+@pytest.mark.parametrize("offload", ["encoders", "model", "turns", "group"])
 def test_every_placement_makes_the_same_picture_again_and_again(exact, offload):
     rig = make_rig(replace(PLAN, offload=offload))
     assert np.array_equal(picture(rig), exact)
@@ -82,6 +82,23 @@ def test_warming_builds_every_kind_of_step_that_the_plan_will_need(monkeypatch):
         Stages(rig, EmbeddingCache()).warm(Shape(64, 64, 1, 256, guided=True))
         assert seen == wanted
         seen.clear()
+
+
+def test_guided_passes_one_after_the_other_make_the_same_picture(exact):
+    rig = make_rig(replace(PLAN, split_guidance=True))
+    assert rig.pipe.split_guidance is True
+    assert np.abs(picture(rig) - exact).max() <= 1
+    rig.use(PLAN)
+    assert rig.pipe.split_guidance is None
+
+
+def test_a_plan_with_a_peak_decodes_in_stripes_before_it_is_passed(monkeypatch):
+    rig = make_rig(replace(PLAN, peak_gb=19.0))
+    monkeypatch.setattr(rig, "_free_bytes", lambda: 8e9)
+    monkeypatch.setattr(rig, "device", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 16.0e9)
+    monkeypatch.setattr("newbie_ui.engine.rig.decode_bytes", lambda pixels, vae: 2.4 * 2**30 * pixels / 1024**2)
+    assert [rig.tile(1024 * 1024), rig.tile(1024 * 1536)] == [False, True]
 
 
 def test_a_decoder_that_is_to_be_compiled_later_runs_as_written_until_then(exact):
