@@ -201,7 +201,7 @@ def _grouped(weights: Weights, name: str, known: Mapping[str, Target]) -> dict[s
         looks = f" It looks like one for {other}." if other else ""
         raise LoraError(
             f"LoRA {name} is for another model: {len(unknown)} of its {len(weights.tensors)} tensors name layers that "
-            f"this one has not, first {unknown[0]}.{looks}"
+            f"this one has not, first {unknown[0]}.{looks} Use one that was trained for NewBie."
         )
     return groups
 
@@ -255,7 +255,7 @@ def _fitting(update: Update, shape: tuple[int, ...], target: Target, what: str) 
     if shape != target.shape:
         raise LoraError(
             f"{what} is for a layer of shape {list(shape)}, this model's has {list(target.shape)}. "
-            "The LoRA is for another model."
+            "The LoRA is for another model: use one that was trained for this one."
         )
     if isinstance(update, LowRank):
         if update.up.shape[1] != update.rank:

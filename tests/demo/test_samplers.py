@@ -58,8 +58,8 @@ def test_each_sampler_has_the_error_of_the_count_where_it_is_there():
     assert errors_of(scores) == {"euler": 0.0, "heun": 5.0}
 
 
-def test_two_processes_measure_the_shipped_model(capsys):
-    options = "--prompts 2 --batch 1 --jobs 2 --counts 2,3 --samplers euler,heun --shared-end --device cpu"
+def test_the_shipped_model_is_measured_batch_by_batch(capsys):
+    options = "--prompts 2 --batch 1 --counts 2,3 --samplers euler,heun --shared-end --device cpu"
     assert samplers.main(options.split()) == 0
     *_, before_last, line = capsys.readouterr().out.splitlines()
     assert before_last.startswith("| `heun` | ")

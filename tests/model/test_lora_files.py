@@ -158,7 +158,7 @@ def test_a_file_for_another_model_is_refused_with_the_reason(layer, looks, path,
     save_file({f"{layer}.lora_down.weight": torch.ones(4, 8), f"{layer}.lora_up.weight": torch.ones(8, 4)}, path)
     assert refusal(path, known) == (
         "LoRA ink is for another model: 2 of its 2 tensors name layers that this one has not, "
-        f"first {layer}.lora_down.weight.{looks}"
+        f"first {layer}.lora_down.weight.{looks} Use one that was trained for NewBie."
     )
 
 
@@ -166,7 +166,7 @@ def test_a_file_for_a_wider_model_is_refused(path, known):
     write.write_peft(path, write.low_rank({"layers.0.attention.qkv": (3840, 2304)}))
     assert refusal(path, known) == (
         "LoRA ink, layer layers.0.attention.qkv is for a layer of shape [3840, 2304], this model's has [96, 48]. "
-        "The LoRA is for another model."
+        "The LoRA is for another model: use one that was trained for this one."
     )
 
 
