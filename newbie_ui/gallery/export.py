@@ -19,12 +19,19 @@ LIST_NAME = "pictures.jsonl"
 
 
 def copy_of(gallery: Gallery, id: str, format: str = "PNG", metadata: bool = False) -> bytes:
-    """One picture as PNG, WebP or JPEG; without metadata nothing but the pixels is in it."""
+    """One picture as PNG, WebP or JPEG; without metadata nothing but the pixels is in it.
+
+    Raises PictureError where another program's recipe would be lost: it stays only in a copy of the same format.
+    """
     if format not in EXTENSIONS:
         raise PictureError(f"Pictures cannot be written as {format[:20]!r}. Use one of: {', '.join(EXTENSIONS)}.")
     entry = gallery.get(id)
     if metadata and format == entry.card.format:
         return entry.path.read_bytes()
+    if metadata and entry.info.found and entry.info.record is None:
+        raise PictureError(
+            f"A picture of {entry.info.program} keeps its recipe only as {entry.card.format}. Use that, or a copy without."
+        )
     file = io.BytesIO()
     save_copy(open_picture(entry.path), file, format, entry.info.record if metadata else None)
     return file.getvalue()

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import zipfile
 
 import pytest
@@ -140,6 +141,36 @@ def test_a_copy_has_the_recipe_or_nothing(gallery, tmp_path, format):
     assert (plain.format, plain.texts, plain.exif) == (format, {}, {})
     with pytest.raises(PictureError, match="'SVG'"):
         copy_of(gallery, made.id, "SVG")
+
+
+def test_a_copy_without_metadata_holds_nothing_but_pixels(gallery, tmp_path):
+    for path in DATA.glob("*.png"):
+        import_file(gallery, path)
+    gallery.add(result())
+    kept = {"PNG": (b"IHDR", b"IDAT", b"IEND"), "WEBP": (b"VP8 ",)}
+    for card in gallery:
+        for format, kinds in kept.items():
+            assert set(_chunks(copy_of(gallery, card.id, format), format)) == set(kinds)
+        assert copy_of(gallery, card.id, "JPEG")[2:4] == b"\xff\xe0"  # JFIF, then no other application's segment
+        assert b"\xff\xe1" not in copy_of(gallery, card.id, "JPEG")[:30]
+
+
+def _chunks(data, format):
+    """Kinds of all chunks of a PNG or WebP file."""
+    order, place, after = (">I4s", 8, 4) if format == "PNG" else ("<4sI", 12, 0)
+    while place < len(data):
+        fields = struct.unpack(order, data[place : place + 8])
+        length, kind = fields if format == "PNG" else fields[::-1]
+        yield kind
+        place += 8 + length + after + (length % 2 if format == "WEBP" else 0)
+
+
+def test_another_programs_recipe_is_not_lost_silently(gallery):
+    foreign = import_file(gallery, DATA / "01_a1111_basic.png").id
+    assert copy_of(gallery, foreign, "PNG", metadata=True) == (DATA / "01_a1111_basic.png").read_bytes()
+    with pytest.raises(PictureError, match="keeps its recipe only as PNG"):
+        copy_of(gallery, foreign, "WEBP", metadata=True)
+    assert copy_of(gallery, foreign, "WEBP")
 
 
 def test_a_zip_holds_files_recipes_and_marks(gallery, tmp_path):
