@@ -30,7 +30,8 @@ def copy_of(gallery: Gallery, id: str, format: str = "PNG", metadata: bool = Fal
         return entry.path.read_bytes()
     if metadata and entry.info.found and entry.info.record is None:
         raise PictureError(
-            f"A picture of {entry.info.program} keeps its recipe only as {entry.card.format}. Use that, or a copy without."
+            f"A picture of {entry.info.program} keeps its recipe only as {entry.card.format}. "
+            "Use that, or a copy without metadata."
         )
     file = io.BytesIO()
     save_copy(open_picture(entry.path), file, format, entry.info.record if metadata else None)
