@@ -20,7 +20,7 @@ from newbie_ui.errors import PictureError
 from newbie_ui.gallery.containers import Container, read_container
 from newbie_ui.gallery.files import write_whole
 from newbie_ui.gallery.foreign.characters import with_characters
-from newbie_ui.gallery.foreign.detect import read_texts, texts_from_exif
+from newbie_ui.gallery.foreign.detect import read_texts, texts_from_exif, texts_from_paste
 from newbie_ui.gallery.foreign.stealth import as_texts, read_stealth
 from newbie_ui.gallery.info import PictureInfo
 from newbie_ui.gallery.parameters import parameters_text, to_parameters_text
@@ -29,7 +29,7 @@ from newbie_ui.gallery.record import KEYWORD, Record, read_record, record_of
 from newbie_ui.gallery.safe import Damaged
 from newbie_ui.request import GenerateResult
 
-__all__ = ["PictureInfo", "describe", "parameters_text", "read", "to_parameters_text", "write_png"]
+__all__ = ["PictureInfo", "describe", "parameters_text", "read", "read_text", "to_parameters_text", "write_png"]
 
 NOTHING = "This picture says nothing about how it was made. The form is unchanged."
 
@@ -57,6 +57,12 @@ def read(path: str | Path) -> PictureInfo:
         format=container.format,
         picture_size=(container.width, container.height),
     )
+
+
+def read_text(text: str) -> PictureInfo | None:
+    """How a picture is made by a ComfyUI graph or workflow that was copied as text; None for any other text."""
+    info = read_texts(texts_from_paste(text))
+    return with_characters(info) if info else None
 
 
 def _read_own(container: Container) -> PictureInfo | None:

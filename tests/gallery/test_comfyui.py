@@ -10,6 +10,7 @@ import pytest
 
 from newbie_ui.gallery.foreign import comfyui
 from newbie_ui.gallery.foreign.characters import characters_in
+from newbie_ui.gallery.metadata import read_text
 
 
 def node(kind, **inputs):
@@ -56,6 +57,14 @@ def test_the_plain_graph_reads_whole():
     assert (found.prompt, found.negative, found.seed, found.steps, found.cfg) == ("a girl", "bad", 11, 20, 5.5)
     assert (found.sampler, found.scheduler, found.width, found.height) == ("euler", "karras", 640, 832)
     assert (found.model, found.loras, found.problems) == ("model_v1", (), ())
+
+
+def test_a_copied_graph_request_or_workflow_is_read_from_text():
+    for copied, seed in ((GRAPH, 11), ({"prompt": GRAPH, "client_id": "x"}, 11), (WORKFLOW, 424242)):
+        found = read_text(json.dumps(copied))
+        assert (found.program, found.prompt, found.seed) == ("ComfyUI", "a girl", seed)
+    for other in ("a girl", "{a|b}", "{", '{"prompt": "a girl"}', "[]", '{"nodes": 5}'):
+        assert read_text(other) is None
 
 
 def test_decoys_that_reach_no_saved_picture_are_ignored():

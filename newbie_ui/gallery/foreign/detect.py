@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -86,6 +87,20 @@ _READERS: tuple[tuple[Callable[[Texts], bool], Callable[[Texts], PictureInfo]], 
     (lambda t: bool(t.get("parameters", "").strip()), _read_parameters),
     (_is_comfyui, _read_comfyui),
 )
+
+
+def texts_from_paste(text: str) -> Texts:
+    """A copied ComfyUI graph, request or workflow under the keyword that a PNG would have; empty for any other text."""
+    if not text.lstrip().startswith("{"):
+        return {}
+    try:
+        data = load_object(text)
+    except Damaged:
+        return {}
+    graph = data.get("prompt") if isinstance(data.get("prompt"), Mapping) else data
+    if any(isinstance(node, Mapping) and "class_type" in node for node in graph.values()):
+        return {"prompt": json.dumps(graph)}
+    return {"workflow": text} if isinstance(data.get("nodes"), list) else {}
 
 
 def texts_from_exif(exif: Texts) -> Texts:
