@@ -161,6 +161,10 @@ def run(settings: Settings, jobs: Sequence[tuple[str, GenerateRequest]], folder:
                 sink.begin(number, len(jobs), name, request.images)
                 for result in follow(engine, request, f"{number}/{len(jobs)} {name}"):
                     results.append(result)
+        except KeyboardInterrupt:
+            for job in engine.status().jobs:
+                engine.cancel(job.id)
+            raise
         finally:
             engine.close(timeout_s=5.0)
             if results:

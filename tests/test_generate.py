@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from newbie_ui.generate import main
 from newbie_ui.request import PARAMETERS
 from tests import tiny
 
+ROOT = Path(__file__).parents[1]
 FAKE = ["--engine", "fake", "--steps", "2"]
 
 
@@ -80,6 +84,32 @@ def test_a_prompt_can_come_from_stdin(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("青い髪".encode())))
     _, stdout, _ = run(capsys, *FAKE, "--prompt-file", "-", "--out-dir", tmp_path)
     assert Path(stdout.strip()).name == "01-stdin.png"
+
+
+def test_ctrl_c_stops_within_a_step_and_names_the_pictures_that_are_there(prompts, tmp_path):
+    out = tmp_path / "out"
+    argv = [
+        "--engine",
+        "fake",
+        "--steps",
+        "20",
+        "--images",
+        "9",
+        "--out-dir",
+        out,
+        "--json",
+        "--prompt-file",
+        prompts[0],
+    ]
+    command = [sys.executable, "-m", "newbie_ui.generate", *map(str, argv)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert any("01-zebra-1.png in" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert [image["path"] for image in json.loads(stdout)["images"]] == sorted(str(path) for path in out.iterdir())
+    assert len(list(out.iterdir())) < 9
+    assert "Traceback" not in stderr
 
 
 def bad_file(tmp_path, content):
