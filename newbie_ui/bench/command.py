@@ -9,8 +9,9 @@ import contextlib
 import gc
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from newbie_ui.bench import report
 from newbie_ui.bench.ceilings import Ceilings, measure_ceilings
 from newbie_ui.bench.measure import Case, Exact, RungResult, measure_rung
 from newbie_ui.bench.reference import random_pipeline, with_reference
-from newbie_ui.bench.rungs import EXACT, REFERENCE, Rung, ladder, presets_as_rungs
+from newbie_ui.bench.rungs import REFERENCE, TURBO, Rung, ladder, presets_as_rungs
 from newbie_ui.bench.work import LATENT, step_work
 from newbie_ui.engine.base import EngineState, ModelInfo
 from newbie_ui.engine.history import History
@@ -30,6 +31,7 @@ from newbie_ui.engine.resolve import FULL_SIZE_DEFAULTS
 from newbie_ui.engine.source import ModelSource
 from newbie_ui.errors import EngineError, SettingsError, UserError
 from newbie_ui.model.checkpoint import DEMO, load_tokens, locate
+from newbie_ui.model.pipeline import NewbiePipeline
 from newbie_ui.presets import load_presets
 from newbie_ui.request import GenerateRequest
 from newbie_ui.settings import Parser, Settings, add_flags, from_flags
@@ -73,8 +75,11 @@ class Options:
     sizes: tuple[tuple[int, int], ...]  # empty: the model's default
     batches: tuple[int, ...]
     rounds: int
+    side_rounds: int  # of rungs that no other builds on
     steps: int | None
+    judged: int
     random_weights: bool
+    cap_gb: float | None  # of the card's memory; 0: what each preset is made for
     csv: Path | None
 
 
@@ -103,42 +108,73 @@ def parse(argv: Sequence[str]) -> Options:
     )
     parser.add_argument("--random-weights", action="store_true", help="full-size NewBie without a checkpoint")
     parser.add_argument("--rungs", default="", metavar="A,B", help="only these rungs of the ladder")
-    parser.add_argument("--presets", default="", metavar="A,B", help="these presets instead of the ladder")
+    parser.add_argument(
+        "--preset", "--presets", dest="presets", default="", metavar="A,B", help="these presets instead of the ladder"
+    )
     parser.add_argument("--sizes", default="", metavar="WxH,…", help="sizes (default: the model's)")
     parser.add_argument("--batch", default="1", metavar="N,…", help="pictures made together (default: 1)")
     parser.add_argument("--rounds", default="10", metavar="N", help="batches in the steady state (default: 10)")
+    parser.add_argument("--side-rounds", default="", metavar="N", help="the same for side steps (default: --rounds)")
     parser.add_argument("--steps", default="", metavar="N", help="steps (default: the model's)")
-    parser.add_argument("--cap-gb", default="", metavar="GB", help="use no more of the card's memory than this")
+    parser.add_argument("--accuracy", default="", metavar="N", help="let the demo's reader judge N pictures a rung")
+    parser.add_argument(
+        "--cap-gb", default="", metavar="GB", help="use no more of the card's memory; preset: what each is made for"
+    )
     parser.add_argument("--csv", default="", metavar="FILE", help="append one row a rung to this file")
     add_flags(parser.add_argument_group("settings"), skip=("preset", "engine", "output_dir"))
     flags = vars(parser.parse_args(argv))
     settings = from_flags({**flags, "output_dir": "."})
     logging.basicConfig(level="WARNING", stream=sys.stderr)
     device = describe_device(find_device(settings.device))
-    if flags["cap_gb"]:
-        cap_memory(_numbers("--cap-gb", flags["cap_gb"])[0], device.total_gb)
+    presets = load_presets(settings.presets_dir)
     if flags["presets"]:
-        rungs = presets_as_rungs(load_presets(settings.presets_dir), flags["presets"].split(","))
+        rungs = presets_as_rungs(presets, flags["presets"].split(","))
     else:
-        rungs = _chosen(ladder(device), flags["rungs"])
-    steps = _numbers("--steps", flags["steps"])
+        turbo = next((preset for preset in presets if preset.name == TURBO), None)
+        rungs = _chosen(ladder(device, turbo), flags["rungs"])
+    rounds = _number("--rounds", flags["rounds"])
     return Options(
         settings=settings,
         rungs=tuple(rungs),
         sizes=tuple(_size(text) for text in flags["sizes"].split(",") if text),
         batches=tuple(_numbers("--batch", flags["batch"])),
-        rounds=_numbers("--rounds", flags["rounds"])[0],
-        steps=steps[0] if steps else None,
+        rounds=rounds,
+        side_rounds=_number("--side-rounds", flags["side_rounds"] or str(rounds)),
+        steps=_number("--steps", flags["steps"]) if flags["steps"] else None,
+        judged=_number("--accuracy", flags["accuracy"]) if flags["accuracy"] else 0,
         random_weights=flags["random_weights"],
+        cap_gb=_cap(flags["cap_gb"], device.kind),
         csv=Path(flags["csv"]) if flags["csv"] else None,
     )
 
 
-def cap_memory(gb: float, total_gb: float) -> None:
-    """A hard cap, to see what happens on a smaller card."""
-    if not torch.cuda.is_available():
+def _cap(text: str, kind: str) -> float | None:
+    if not text:
+        return None
+    if kind != "cuda":
         raise SettingsError("--cap-gb limits a card's memory; there is no card here. Leave it out.")
-    torch.cuda.set_per_process_memory_fraction(min(1.0, gb / total_gb))
+    return 0.0 if text == "preset" else float(_number("--cap-gb", text))
+
+
+def cap_memory(gb: float, total_gb: float) -> None:
+    """A hard cap, to see what happens on a smaller card; 0 lifts it."""
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, gb / total_gb) if gb else 1.0)
+
+
+@contextlib.contextmanager
+def uncapped(device: torch.device) -> Iterator[None]:
+    """Random weights are made on the card, which a real checkpoint would not be."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.cuda.get_per_process_memory_fraction()
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    try:
+        yield
+    finally:
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(before)
 
 
 def bench(options: Options, say) -> report.Run:
@@ -147,6 +183,7 @@ def bench(options: Options, say) -> report.Run:
     ours = [rung for rung in options.rungs if not rung.reference]
     reference = [rung for rung in options.rungs if rung.reference]
     results: list[RungResult] = []
+    failures: dict[str, str] = {}
     with _opened(options, source, ours or reference) as engine:
         config = dict(engine.rig.pipe.transformer.config)
         device, model, dtype = engine.device, engine.model, engine.rig.plan.dtype
@@ -162,23 +199,39 @@ def bench(options: Options, say) -> report.Run:
         fp8_ms = 1000 * ceilings.floor_s(work, config, True) if ceilings.fp8 else None
         say(f"{device.name}, {model.name}, {dtype}, {first.width}×{first.height}, {work.total / 1e12:.3g} TFLOP a step")
         say(report.ceilings_text(ceilings, 1000 * ceilings.floor_s(work, config), fp8_ms))
-        cases = [(r, Case(r, options.rounds, _floor(floors[r], config))) for r in requests]
-        results += _climb(engine, ours, cases, say)
+        judged = options.judged if model.demo else 0
+        cases = [(r, Case(r, options.rounds, _floor(floors[r], config), judged)) for r in requests]
+        results += _climb(engine, ours, cases, options, failures, say)
     if reference:
         gc.collect()
-        with _opened(options, _with_reference(source), reference) as engine:
-            results = [*_climb(engine, reference, cases, say), *results]
+        with _opened(options, _with_reference(source, find_device(options.settings.device)), reference) as engine:
+            results = [*_climb(engine, reference, cases, options, failures, say), *results]
     say(report.table(results, REFERENCE))
-    return report.Run(device, model.name, dtype, ceilings, tuple(results), report.now(), report.versions())
+    return report.Run(
+        device, model.name, dtype, ceilings, tuple(results), failures, report.now(), report.versions(), sys.argv[1:]
+    )
 
 
-def _climb(engine: LocalEngine, rungs: Sequence[Rung], cases, say) -> list[RungResult]:
+def _climb(
+    engine: LocalEngine, rungs: Sequence[Rung], cases, options: Options, failures: dict[str, str], say
+) -> list[RungResult]:
+    """Every rung at every size and batch. A rung that fails is told and passed over."""
     results = []
+    exact: dict[tuple[int, int], Exact] = {}  # pictures of the same seeds, also of other batches
     for request, case in cases:
-        exact = Exact()
         for rung in rungs:
+            if rung.largest_side and max(request.width, request.height) > rung.largest_side:
+                continue
             sized = replace(rung, preset=replace(rung.preset, name=_sized_name(rung, request.images)))
-            result = measure_rung(engine, sized, case, exact, is_exact=rung.name == EXACT)
+            case = replace(case, rounds=options.side_rounds if rung.step else options.rounds)
+            if options.cap_gb is not None:
+                cap_memory(options.cap_gb or rung.preset.device_gb, engine.device.total_gb)
+            try:
+                result = measure_rung(engine, sized, case, exact.setdefault((request.width, request.height), Exact()))
+            except UserError as error:
+                failures[f"{rung.name} {request.width}×{request.height} batch {request.images}"] = str(error)
+                say(f"{rung.name} failed: {error}")
+                continue
             results.append(replace(result, rung=rung.name))
             say(f"{rung.name} ({rung.adds}): {result.steady_s:.3f} s an image, {result.step_ms:.1f} ms a step")
     return results
@@ -207,13 +260,18 @@ def _source(options: Options) -> ModelSource:
     device = find_device(options.settings.device)
     return ModelSource(
         describe=lambda progress: FULL_SIZE,
-        load=lambda dtype, progress: random_pipeline(dtype, device),
+        load=partial(_load_random, device),
         tokenizer=lambda: load_tokens(locate(DEMO), "text_encoder"),
     )
 
 
-def _with_reference(source: ModelSource) -> ModelSource:
-    return replace(source, load=lambda dtype, progress: with_reference(source.load(dtype, progress)))
+def _load_random(device: torch.device, dtype: torch.dtype, progress) -> NewbiePipeline:
+    with uncapped(device):
+        return random_pipeline(dtype, device)
+
+
+def _with_reference(source: ModelSource, device: torch.device) -> ModelSource:
+    return replace(source, load=lambda dtype, progress: with_reference(source.load(dtype, progress), device))
 
 
 def _sizes(options: Options, model: ModelInfo) -> Sequence[tuple[int, int]]:
@@ -260,8 +318,12 @@ def _size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def _number(flag: str, text: str) -> int:
+    return _numbers(flag, text)[0]
+
+
 def _numbers(flag: str, text: str) -> list[int]:
     parts = [part for part in text.split(",") if part]
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
+    if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise SettingsError(f"{flag} is {text!r}. Use whole numbers above 0.")
     return [int(part) for part in parts]

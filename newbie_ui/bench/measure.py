@@ -1,12 +1,15 @@
 """One rung, measured through the engine: the same way that a picture of the page goes.
 
-The first picture is timed by itself (it includes changing the preset and compiling); the steady state is the median
-of the rounds after it, each with another seed. Quality is compared with the exact rung of the same run: one velocity
-at fixed input, and pictures of the same seeds.
+The first picture is timed by itself (it includes changing the preset and compiling), then one with a prompt that was
+not encoded before; the steady state is the median of the rounds after them, each with another seed. Memory is the peak
+over all of them, so encoders and decoding are in it. Quality is compared with the exact rung of the same run: one
+velocity at fixed input against the same weights in float32, and pictures of the same seeds.
 """
 
 from __future__ import annotations
 
+import copy
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -16,8 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from newbie_ui.bench.accuracy import accuracy
 from newbie_ui.bench.rungs import Rung
-from newbie_ui.engine.base import generate
+from newbie_ui.engine.base import EngineState, generate
+from newbie_ui.engine.compile import graphs_built, seconds_compiling
 from newbie_ui.engine.local import LocalEngine
 from newbie_ui.engine.rig import Rig
 from newbie_ui.errors import UserError
@@ -39,22 +44,28 @@ class RungResult:
     height: int
     batch: int
     steps: int
+    rounds: int
     first_s: float  # the first batch, with changing the preset and compiling
+    compile_s: float  # of it
     steady_s: float
+    new_prompt_s: float | None  # with a prompt that has to be encoded
     encode_s: float  # with the prompt in the cache
+    encode_new_s: float | None
     denoise_s: float
     decode_s: float
     overhead_ms: float  # of the engine: everything outside the three stages
     step_ms: float
     floor_ms: float | None
-    share_of_floor: float | None
+    share_of_floor: float | None  # None also where steps are left out: there is no floor for those
     images_per_min: float
     allocated_gb: float | None
     reserved_gb: float | None
     reuse: float | None  # allocated / reserved
     resident_gb: float | None
-    velocity_error: float | None  # relative, against the exact rung
+    recompiled: int  # graphs compiled in the rounds: should be none
+    velocity_error: float | None  # relative, against float32
     psnr_db: float | None  # of pictures, against the exact rung
+    accuracy: float | None = None  # percent by the demo model's measure
     facts: dict[str, str] = field(default_factory=dict)
 
 
@@ -62,7 +73,7 @@ class RungResult:
 class Exact:
     """What the exact rung made, to compare the others with."""
 
-    velocity: Tensor | None = None
+    velocity: Tensor | None = None  # in float32, or as the exact rung has it where the card has no room for that
     pictures: list[np.ndarray] = field(default_factory=list)
 
 
@@ -73,23 +84,30 @@ class Case:
     request: GenerateRequest
     rounds: int
     floor_s: Callable[[Rung], float] | None = None
+    judged: int = 0  # pictures of the demo model to read for accuracy
 
 
-def measure_rung(engine: LocalEngine, rung: Rung, case: Case, exact: Exact, is_exact: bool = False) -> RungResult:
-    """Run a rung's first picture and its rounds. Raises UserError when the engine fails."""
+def measure_rung(engine: LocalEngine, rung: Rung, case: Case, exact: Exact) -> RungResult:
+    """Run a rung's first pictures and its rounds. The exact rung fills what is still empty of `exact`.
+
+    Raises UserError when the engine fails.
+    """
     request = replace(case.request, preset=rung.name)
-    first_s, _ = _run(engine, replace(request, seed=0))
+    compiling = seconds_compiling()
+    first_s, first = _run(engine, replace(request, seed=0))
+    compiling = seconds_compiling() - compiling
+    _wait_until_warm(engine)
+    new_s, new = (
+        (None, []) if rung.reference else _run(engine, replace(request, prompt=_unseen(request.prompt), seed=0))
+    )
+    graphs = graphs_built()
     rounds = [_run(engine, replace(request, seed=seed)) for seed in range(case.rounds)]
+    recompiled = graphs_built() - graphs
     results = [result for _, made in rounds for result in made]
-    pictures = [np.asarray(result.image, dtype=np.float32) for result in results[:COMPARED_PICTURES]]
-    speed = None if rung.reference else velocity(engine.rig, request.width, request.height)
-    if is_exact:
-        exact.velocity, exact.pictures = speed, pictures
-    walls, together = [wall for wall, _ in rounds], request.images
+    walls, together, last = [wall for wall, _ in rounds], request.images, results[-1]
     stages = [r.timings.encode_s + r.timings.denoise_s + r.timings.decode_s for r in results]
     step_s = statistics.median(r.timings.s_per_step for r in results) * together
-    floor_s = case.floor_s(rung) if case.floor_s else None
-    last = results[-1]
+    floor_s = case.floor_s(rung) if case.floor_s and rung.full_work else None
     return RungResult(
         rung=rung.name,
         adds=rung.adds,
@@ -98,9 +116,13 @@ def measure_rung(engine: LocalEngine, rung: Rung, case: Case, exact: Exact, is_e
         height=last.resolved.height,
         batch=together,
         steps=last.resolved.steps,
+        rounds=case.rounds,
         first_s=first_s,
+        compile_s=compiling,
         steady_s=statistics.median(walls) / together,
+        new_prompt_s=new_s and new_s / together,
         encode_s=statistics.median(r.timings.encode_s for r in results),
+        encode_new_s=new[0].timings.encode_s * together if new else None,
         denoise_s=statistics.median(r.timings.denoise_s for r in results),
         decode_s=statistics.median(r.timings.decode_s for r in results),
         overhead_ms=1000 * (statistics.median(walls) / together - statistics.median(stages)),
@@ -108,11 +130,40 @@ def measure_rung(engine: LocalEngine, rung: Rung, case: Case, exact: Exact, is_e
         floor_ms=None if floor_s is None else 1000 * floor_s,
         share_of_floor=None if floor_s is None else floor_s / step_s,
         images_per_min=60 * len(results) / sum(walls),
-        **_memory(results),
-        velocity_error=None if rung.reference or is_exact else _relative(speed, exact.velocity),
-        psnr_db=None if rung.reference or is_exact else psnr(pictures, exact.pictures),
+        **_memory([*first, *new, *results]),
+        recompiled=recompiled,
+        **_quality(engine, rung, request, exact, results),
+        accuracy=accuracy(engine, rung.name, case.judged) if case.judged and not rung.reference else None,
         facts=dict(last.facts),
     )
+
+
+def _quality(
+    engine: LocalEngine, rung: Rung, request: GenerateRequest, exact: Exact, results
+) -> dict[str, float | None]:
+    if rung.reference:  # its weights are others
+        return {"velocity_error": None, "psnr_db": None}
+    pictures = [np.asarray(result.image, dtype=np.float32) for result in results[:COMPARED_PICTURES]]
+    speed = velocity(engine.rig, request.width, request.height)
+    fresh = rung.exact and exact.velocity is None
+    if fresh:
+        exact.velocity, exact.pictures = exact_velocity(engine.rig, request.width, request.height), pictures
+    psnr_db = None if fresh else psnr(pictures, exact.pictures)
+    return {"velocity_error": _relative(speed, exact.velocity), "psnr_db": psnr_db}
+
+
+def exact_velocity(rig: Rig, width: int, height: int) -> Tensor:
+    """The same as `velocity`, from a float32 copy of the weights; in the rig's own format where that does not fit."""
+    own = rig.pipe.transformer
+    try:
+        rig.pipe.transformer = copy.deepcopy(own).float()
+        return velocity(rig, width, height)
+    except torch.OutOfMemoryError:
+        rig.pipe.transformer = own
+        return velocity(rig, width, height)
+    finally:
+        rig.pipe.transformer = own
+        rig.free()
 
 
 def velocity(rig: Rig, width: int, height: int) -> Tensor:
@@ -138,6 +189,20 @@ def psnr(pictures: Sequence[np.ndarray], exact: Sequence[np.ndarray]) -> float |
         return None
     errors = [float(np.mean((a - b) ** 2)) for a, b in pairs]
     return statistics.mean(99.0 if e == 0 else min(99.0, 10 * np.log10(255**2 / e)) for e in errors)
+
+
+_numbers = itertools.count()
+
+
+def _unseen(prompt: str) -> str:
+    """The prompt with a word more that no other has."""
+    return f"{prompt} {next(_numbers)}"
+
+
+def _wait_until_warm(engine: LocalEngine) -> None:
+    """Compiling in quiet moments would fall into the rounds."""
+    while engine.warming and engine.status().state in (EngineState.READY, EngineState.BUSY):
+        time.sleep(0.05)
 
 
 def _run(engine: LocalEngine, request: GenerateRequest) -> tuple[float, list[GenerateResult]]:

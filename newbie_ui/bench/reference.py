@@ -7,6 +7,7 @@ CLIP branch, under 0.1 % of the work, is left out). Its pictures mean nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
@@ -72,6 +73,10 @@ class Lumina2InNewbiesPlace(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.inner.dtype
 
+    def compile_repeated_blocks(self, **ignored: object) -> None:
+        """As a whole, with torch's defaults: diffusers' class refuses the block, and breaks `fullgraph`."""
+        self.inner.compile()
+
     def forward(
         self,
         hidden_states: Tensor,
@@ -87,39 +92,52 @@ class Lumina2InNewbiesPlace(nn.Module):
         return self.inner(hidden_states, timestep, encoder_hidden_states, mask.long(), return_dict=False)
 
 
-def with_reference(pipe: NewbiePipeline) -> NewbiePipeline:
-    """The pipeline with diffusers' transformer in place of ours, guided prompts in one padded batch."""
+def with_reference(pipe: NewbiePipeline, device: torch.device | None = None) -> NewbiePipeline:
+    """The pipeline with diffusers' transformer in place of ours, guided prompts in one padded batch.
+
+    It is made on `device`, which is quick on a card, and moved to where ours was.
+    """
     newbie = pipe.transformer
-    with torch.device(newbie.device):
-        reference = Lumina2InNewbiesPlace(newbie).to(newbie.dtype).eval()
-    pipe.transformer = reference
+    home, dtype = newbie.device, newbie.dtype
+    with torch.device(device or home):
+        reference = Lumina2InNewbiesPlace(newbie).to(dtype).eval()
+    pipe.transformer = reference.to(home)
     pipe.split_guidance = False
     return pipe
 
 
 def random_pipeline(dtype: torch.dtype, device: torch.device) -> NewbiePipeline:
-    """NewBie at full size with random weights, and the demo's tokenizers: their ids fit a larger vocabulary."""
+    """NewBie at full size with random weights, on the processor like any model that was read.
+
+    Each part is made on `device`, which is quick there. The tokenizers are the demo's: their ids fit a larger
+    vocabulary.
+    """
     demo = locate(DEMO)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device(device):
-            parts = {
-                "transformer": NewbieTransformer2DModel(),
-                "text_encoder": Gemma3TextModel(Gemma3TextConfig(**GEMMA)),
-                "clip_model": JinaEmbeddingsV3Model(JinaEmbeddingsV3Config(), add_pooling_layer=False),
-                "vae": AutoencoderKL(**FLUX_VAE),
-            }
-    finally:
-        torch.set_default_dtype(default)
-    for part in parts.values():
-        part.eval().requires_grad_(False)
-    for parameter in parts["transformer"].parameters():
-        if parameter.ndim > 1:
-            nn.init.normal_(parameter, std=0.02)
+    makers = {
+        "transformer": NewbieTransformer2DModel,
+        "text_encoder": lambda: Gemma3TextModel(Gemma3TextConfig(**GEMMA)),
+        "clip_model": lambda: JinaEmbeddingsV3Model(JinaEmbeddingsV3Config(), add_pooling_layer=False),
+        "vae": lambda: AutoencoderKL(**FLUX_VAE),
+    }
     return NewbiePipeline(
-        **parts,
+        **{name: _made(make, dtype, device) for name, make in makers.items()},
         tokenizer=load_tokens(demo, "text_encoder"),
         clip_tokenizer=load_tokens(demo, "clip_model"),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
     )
+
+
+def _made(make: Callable[[], nn.Module], dtype: torch.dtype, device: torch.device) -> nn.Module:
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            part = make()
+    finally:
+        torch.set_default_dtype(default)
+    part.eval().requires_grad_(False)
+    if isinstance(part, NewbieTransformer2DModel):
+        for parameter in part.parameters():
+            if parameter.ndim > 1:
+                nn.init.normal_(parameter, std=0.02)
+    return part if device.type == "meta" else part.to("cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from importlib import metadata
@@ -22,8 +22,10 @@ TABLE = (
     ("size", None, "{}"),
     ("batch", "batch", "{}"),
     ("first s", "first_s", "{:.2f}"),
+    ("compile s", "compile_s", "{:.1f}"),
     ("s/image", "steady_s", "{:.3f}"),
     ("× ref", None, "{}"),
+    ("new prompt s", "new_prompt_s", "{:.3f}"),
     ("ms/step", "step_ms", "{:.1f}"),
     ("% floor", "share_of_floor", "{:.0%}"),
     ("img/min", "images_per_min", "{:.1f}"),
@@ -33,6 +35,8 @@ TABLE = (
     ("RSS GB", "resident_gb", "{:.2f}"),
     ("v err", "velocity_error", "{:.1e}"),
     ("PSNR", "psnr_db", "{:.1f}"),
+    ("% right", "accuracy", "{:.1f}"),
+    ("lossless", None, "{}"),
 )
 
 
@@ -45,8 +49,10 @@ class Run:
     dtype: str
     ceilings: Ceilings
     results: tuple[RungResult, ...]
+    failures: Mapping[str, str]  # rung, size and batch → why
     at: str
-    versions: dict[str, str]
+    versions: Mapping[str, str]
+    command: Sequence[str] = ()  # the flags
 
 
 def now() -> str:
@@ -67,17 +73,26 @@ def ceilings_text(ceilings: Ceilings, floor_ms: float, fp8_floor_ms: float | Non
     return "TFLOP/s at this model's shapes\n" + "\n".join(lines)
 
 
-def table(results: Sequence[RungResult], reference: str = "reference") -> str:
-    """Aligned columns; those with nothing in them are left out."""
+def cells(results: Sequence[RungResult], reference: str = "reference") -> list[list[str]]:
+    """A row of titles and one a result; columns with nothing in them are left out."""
     base = {(r.width, r.height, r.batch): r.steady_s for r in results if r.rung == reference}
     rows = [[title for title, _, _ in TABLE]]
     for result in results:
         known = base.get((result.width, result.height, result.batch))
-        made = {"size": f"{result.width}×{result.height}", "× ref": f"{known / result.steady_s:.2f}" if known else ""}
+        made = {
+            "size": f"{result.width}×{result.height}",
+            "× ref": f"{known / result.steady_s:.2f}" if known else "",
+            "lossless": "yes" if result.lossless else "no",
+        }
         rows.append([made[title] if key is None else _cell(result, key, form) for title, key, form in TABLE])
-    kept = [column for column in zip(*rows) if any(column[1:])]
-    widths = [max(map(len, column)) for column in kept]
-    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths)) for row in zip(*kept))
+    return [list(row) for row in zip(*(column for column in zip(*rows) if any(column[1:])))]
+
+
+def table(results: Sequence[RungResult], reference: str = "reference") -> str:
+    """Aligned columns for a terminal."""
+    rows = cells(results, reference)
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths)) for row in rows)
 
 
 def as_json(run: Run) -> str:

@@ -14,10 +14,10 @@ from newbie_ui.engine.base import DeviceInfo
 from newbie_ui.errors import PresetError
 from newbie_ui.presets import Preset, resolve_8bit
 
-INTERVAL_END = 0.6  # guided up to this part of the way
-CACHE_THRESHOLD = 0.08
-REFERENCE = "reference"
+REFERENCE, REFERENCE_COMPILED = "reference", "reference-compiled"
 EXACT = "eager"  # the rung that quality is compared with
+SMALL_SIDE = 512  # pictures up to this may gain from CUDA graphs
+TURBO = "turbo"  # the shipped preset whose shortcuts the last rungs take
 
 
 @dataclass(frozen=True)
@@ -28,35 +28,53 @@ class Rung:
     adds: str
     lossless: bool = True
     reference: bool = False
+    step: bool = False  # a side step that the rungs after it do not build on
+    largest_side: int = 0  # of the pictures that it is for; 0: all
+    exact: bool = False  # quality is compared with this one
 
     @property
     def name(self) -> str:
         return self.preset.name
 
+    @property
+    def full_work(self) -> bool:
+        """Whether every step is computed and guided, so that it can be held against the floor."""
+        return self.preset.step_cache == 0 and self.preset.guidance_end >= 1
 
-def ladder(device: DeviceInfo, dtype: str = "auto") -> list[Rung]:
-    """All rungs that make sense on a device, slowest first."""
+
+def ladder(device: DeviceInfo, turbo: Preset | None = None, dtype: str = "auto") -> list[Rung]:
+    """All rungs that make sense on a device, slowest first. `turbo` says how far shortcuts go, if anywhere."""
+    card = device.kind == "cuda"
     base = Preset(name=EXACT, device=device.kind, dtype=dtype, attention="native", tiling="off", preview_s=60.0)
-    rungs = [
-        Rung(replace(base, name=REFERENCE), "diffusers' Lumina2 transformer, eager, padded batch", reference=True),
-        Rung(base, "our transformer, eager, work hoisted out of the steps"),
-    ]
+    rungs = [Rung(replace(base, name=REFERENCE), "diffusers' Lumina2 transformer, eager, padded batch", reference=True)]
+    if card:
+        compiled = replace(base, name=REFERENCE_COMPILED, compile="block")
+        rungs.append(Rung(compiled, "the same, compiled as a whole", reference=True))
+    rungs.append(
+        Rung(base, "our transformer, eager: static layout, no mask, work hoisted out of the steps", exact=True)
+    )
     top = rungs[-1]
-    if device.kind == "cuda":
+    if card:
         top = _add(rungs, top, "attention", "the fastest attention kernel", attention="auto")
     else:
-        _add(rungs, top, "one-thread", "on a single core", threads=1)
-        _add(rungs, top, "bfloat16", "in bfloat16", lossless=False, dtype="bfloat16")
-    if device.kind == "cuda" or shutil.which("g++") or shutil.which("clang++"):
+        _add(rungs, top, "one-thread", "on a single core", step=True, threads=1)
+        _add(rungs, top, "bfloat16", "in bfloat16", lossless=False, step=True, dtype="bfloat16")
+    if card or shutil.which("g++") or shutil.which("clang++"):
         top = _add(rungs, top, "compiled", "one compiled block, static shapes", compile="block")
-    if device.kind == "cuda":
+    if card:
         top = _add(rungs, top, "vae", "compiled VAE decoder", compile_vae=True)
-    _add(rungs, top, "stripes", "VAE in stripes: less memory", tiling="on", compile_vae=False)
+        options = {"step": True, "largest_side": SMALL_SIDE, "graph_side": SMALL_SIDE}
+        _add(rungs, top, "graphs", "steps as CUDA graphs", **options)
+        _add(rungs, top, "split", "guided passes one after the other", step=True, split_guidance=True)
+    _add(rungs, top, "stripes", "VAE in stripes: less memory", step=True, tiling="on", compile_vae=False)
     eight = resolve_8bit("8bit", device.capability)
     if eight != "off":
         top = _add(rungs, top, eight, f"matrix products in {eight}", lossless=False, quantize=eight)
-    top = _add(rungs, top, "interval", "guidance early on only", lossless=False, guidance_end=INTERVAL_END)
-    _add(rungs, top, "cached", "steps reused while little changes", lossless=False, step_cache=CACHE_THRESHOLD)
+    if turbo is None:
+        return rungs
+    end, threshold = turbo.guidance_end, turbo.step_cache
+    top = _add(rungs, top, "interval", f"guided up to {end:g} of the way only", lossless=False, guidance_end=end)
+    _add(rungs, top, TURBO, f"steps reused while less than {threshold:g} changes", lossless=False, step_cache=threshold)
     return rungs
 
 
@@ -65,10 +83,25 @@ def presets_as_rungs(presets: Sequence[Preset], names: Sequence[str]) -> list[Ru
     by_name = {preset.name: preset for preset in presets}
     if unknown := [name for name in names if name not in by_name]:
         raise PresetError(f"Preset {unknown[0]!r} is unknown. Use one of: {', '.join(by_name)}.")
-    return [Rung(by_name[n], by_name[n].summary, lossless=by_name[n].quantize == "off") for n in names]
+    return [Rung(by_name[n], by_name[n].summary, lossless=_is_lossless(by_name[n])) for n in names]
 
 
-def _add(rungs: list[Rung], top: Rung, name: str, adds: str, lossless: bool = True, **keys: object) -> Rung:
-    rung = Rung(replace(top.preset, name=name, **keys), adds, lossless and top.lossless)
-    rungs.append(rung)
-    return rung
+def _is_lossless(preset: Preset) -> bool:
+    """Equal up to rounding."""
+    exact_weights = (preset.quantize, preset.quantize_text) == ("off", "off")
+    return exact_weights and preset.step_cache == 0 and preset.guidance_end >= 1
+
+
+def _add(
+    rungs: list[Rung],
+    top: Rung,
+    name: str,
+    adds: str,
+    lossless: bool = True,
+    step: bool = False,
+    largest_side: int = 0,
+    **keys: object,
+) -> Rung:
+    preset = replace(top.preset, name=name, **keys)
+    rungs.append(Rung(preset, adds, lossless and top.lossless, step=step, largest_side=largest_side))
+    return rungs[-1]

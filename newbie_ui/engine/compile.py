@@ -66,6 +66,11 @@ def graphs_built() -> int:
     return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
+def seconds_compiling() -> float:
+    """Spent by this process in tracing and compiling so far, finding results on disk included."""
+    return sum(torch._dynamo.utils.compilation_time_metrics.get("_compile.compile_inner", ()))
+
+
 def undo(module: nn.Module) -> None:
     """Back to eager, for the module and all inside it."""
     for part in module.modules():
@@ -90,6 +95,11 @@ class CompileState:
     def begin(self, shape: Hashable) -> None:
         if self.is_cold(shape):
             self.state = "compiling"
+
+    def give_up(self) -> None:
+        """What was begun will not be finished."""
+        if self.state == "compiling":
+            self.state = "warm" if self._warm else "cold"
 
     def done(self, shape: Hashable) -> None:
         if self.state != "off":

@@ -133,6 +133,11 @@ class LocalEngine(QueuedEngine):
             raise EngineError("The engine is still opening.")
         return self._rig
 
+    @property
+    def warming(self) -> bool:
+        """Whether shapes are compiled now or will be in the next quiet moment."""
+        return self._compile_state() == "compiling" or bool(self._to_warm)
+
     # ---- hooks of QueuedEngine ---------------------------------------------------------------------------------
 
     def _load(self) -> None:
@@ -193,9 +198,10 @@ class LocalEngine(QueuedEngine):
         return bool(self._to_warm)
 
     def _idle_work(self) -> None:
-        shape = self._to_warm.pop(0)
+        shape = self._to_warm[0]
         self._message = f"Compiling for {shape.width}×{shape.height} and prompts up to {shape.bucket} tokens"
         self._rig.compiled.begin(shape)
+        self._to_warm.pop(0)
         started = time.perf_counter()
         self._stages.warm(shape)
         self._rig.compiled.done(shape)
@@ -203,6 +209,7 @@ class LocalEngine(QueuedEngine):
 
     def _drop_idle_work(self) -> None:
         self._to_warm.clear()
+        self._rig.compiled.give_up()
         self._rig.free()
 
     def _make(self, job: Job) -> Iterator[Event]:

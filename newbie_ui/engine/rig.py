@@ -53,6 +53,7 @@ class Rig:
         self._loras: LoraSet | None = None
         self._pair: SideBySide | None = None
         self._graphs: GraphedForward | None = None
+        self._split: bool | None = None  # as the pipeline came
         self.pipe: NewbiePipeline | None = None
         self.plan: Plan | None = None
         self.placement: Placement | None = None
@@ -73,7 +74,7 @@ class Rig:
             self._place(plan)
         self._cache_steps(before, plan)
         self._record_steps(plan)
-        self.pipe.split_guidance = True if plan.split_guidance else None
+        self.pipe.split_guidance = True if plan.split_guidance else self._split
         if plan.attention != "auto":
             self.use_attention(plan.attention)
         self.plan = plan
@@ -143,7 +144,7 @@ class Rig:
         if plan.quantize_text != "off":
             self._progress(f"Converting the text encoder to {plan.quantize_text}", None)
             quantize.quantize_text_encoder(pipe.text_encoder, plan.quantize_text, self.device)
-        self.pipe = pipe
+        self.pipe, self._split = pipe, pipe.split_guidance
 
     def _place(self, plan: Plan) -> None:
         self._progress("Moving the model to its place", None)

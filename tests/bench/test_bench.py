@@ -15,8 +15,10 @@ from newbie_ui.bench.reference import random_pipeline, with_reference
 from newbie_ui.bench.rungs import ladder
 from newbie_ui.bench.work import layer_shapes, step_work
 from newbie_ui.engine.base import DeviceInfo
+from newbie_ui.presets import Preset
 from tests import tiny
 
+TURBO = Preset(name="turbo", guidance_end=0.4, step_cache=0.2)
 FULL = {
     "dim": 2304,
     "n_layers": 36,
@@ -45,8 +47,11 @@ def test_the_floor_is_the_work_at_the_measured_rates():
 
 
 def test_a_card_climbs_further_than_a_processor():
-    names = [rung.name for rung in ladder(DeviceInfo("cuda", "A card", 80.0, (9, 0)))]
-    assert names == ["reference", "eager", "attention", "compiled", "vae", "stripes", "fp8", "interval", "cached"]
+    names = [rung.name for rung in ladder(DeviceInfo("cuda", "A card", 80.0, (9, 0)), TURBO)]
+    assert names == [
+        "reference", "reference-compiled", "eager", "attention", "compiled", "vae", "graphs", "split", "stripes", "fp8",
+        "interval", "turbo",
+    ]  # fmt: skip
     older = {rung.name: rung for rung in ladder(DeviceInfo("cuda", "A card", 24.0, (8, 6)))}
     assert older["int8"].preset.compile == "block"
     assert not older["int8"].lossless
@@ -55,8 +60,10 @@ def test_a_card_climbs_further_than_a_processor():
 
 
 def test_each_rung_keeps_what_the_rungs_before_it_added():
-    rungs = {rung.name: rung.preset for rung in ladder(DeviceInfo("cuda", "A card", 80.0, (9, 0)))}
-    last = rungs["cached"]
+    rungs = {rung.name: rung.preset for rung in ladder(DeviceInfo("cuda", "A card", 80.0, (9, 0)), TURBO)}
+    last = rungs["turbo"]
+    assert (last.guidance_end, last.step_cache) == (TURBO.guidance_end, TURBO.step_cache)
+    assert (last.split_guidance, last.graph_side) == (False, 0)
     assert (last.attention, last.compile, last.compile_vae, last.quantize) == ("auto", "block", True, "fp8")
     assert last.tiling == "off"  # it costs time: a side step
 
