@@ -279,6 +279,13 @@ def test_language_and_theme_are_chosen_in_the_header_and_kept(page):
     expect(page.locator("#nb-tabs > .tab-wrapper")).to_contain_text(json.loads(words("ja"))["create"])
 
 
+@pytest.mark.parametrize("locale", ["en-US", "ja-JP", "zh-CN"])
+def test_all_tabs_are_in_sight_in_every_language(browser, site, locale):
+    for width in (1280, 800, 390):
+        with opened(browser, site[0], locale=locale, viewport={"width": width, "height": 800}) as page:
+            expect(page.locator("#nb-tabs > .tab-wrapper [role=tab]:visible")).to_have_count(4)
+
+
 def words(language):
     from newbie_ui.ui.words import FOLDER
 

@@ -36,9 +36,8 @@ nb.define("presets", function (w) {
         role: "radio", "aria-checked": String(on), "aria-disabled": c.fits ? null : "true", tabindex: on || !v.choices.some((x) => x.name === selected) ? "0" : "-1", "data-name": c.name,
         onclick: () => choose(c.name, false), onkeydown: (event) => arrows(event, c.name),
       }, h("span.ra"), h("span.pn", {}, h("b", {}, c.label)),
-      h(quantity, {}, c.fits ? figure(c.seconds, nb.seconds) : ""), h(quantity, {}, figure(c.gb, (x) => nb.gb(x) + " GB")), h("span"),
-      c.fits ? [h("span.d", { title: c.summary }, c.recommended ? h("span.tag", {}, t("best_fit")) : null, c.summary), h("span.mb", {}, h("i", { style: { width: Math.min(100, 100 * (c.gb || 0) / device) + "%" } }))]
-        : h("span.why", {}, c.reason));
+      c.fits ? [h(quantity, {}, figure(c.seconds, nb.seconds)), h(quantity, {}, figure(c.gb, (x) => nb.gb(x) + " GB")), h("span"), h("span.d", { title: c.summary }, c.recommended ? h("span.tag", {}, t("best_fit")) : null, c.summary), h("span.mb", {}, h("i", { style: { width: Math.min(100, 100 * (c.gb || 0) / device) + "%" } }))]
+        : h("span.why", { title: c.reason }, c.reason));
     });
     fill(w.element, h("div.sechd", {}, h("h2", { id: "nb-preset-h" }, t("param.preset")), h("span.cap", {}, measured ? t("measured_here") : t("not_measured_yet"))),
       v.choices.length ? h("div.card.prs", { role: "radiogroup", "aria-labelledby": "nb-preset-h" }, rows) : h("div.card.hollow", {}, t("presets_loading")));
