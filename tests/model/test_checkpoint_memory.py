@@ -39,21 +39,34 @@ def folder(tmp_path_factory):
     state = {name: torch.zeros(tensor.shape) for name, tensor in shapes.items()}
     save_file(state, folder / "m.safetensors")
     torch.save({"model": state}, folder / "m.pth")
+    torch.save({"model": state}, folder / "old.pth", _use_new_zipfile_serialization=False)
     assert (folder / "m.safetensors").stat().st_size > 280e6
     return folder
+
+
+def growth(path, dtype):
+    """(peak over what was there before, bytes of the weights that are kept)."""
+    forget_peak()
+    before = resident("VmRSS")
+    model = prepare_transformer(weights.open_weights(path), None).fill(dtype)
+    grown = resident("VmHWM") - before
+    return grown, sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", ["m.safetensors", "m.pth"])
 def test_the_peak_is_the_weights_and_little_more(name, dtype, folder, monkeypatch):
     monkeypatch.setattr(weights, "MAPPED_BYTES", MAPPED)
-    forget_peak()
-    before = resident("VmRSS")
-    model = prepare_transformer(weights.open_weights(folder / name), None).fill(dtype)
-    grown = resident("VmHWM") - before
-    kept = sum(p.numel() * p.element_size() for p in model.parameters())
+    grown, kept = growth(folder / name, dtype)
     assert kept > 140e6
     assert 0.9 * kept < grown < kept + MAPPED + SLACK
+
+
+def test_an_old_pth_that_cannot_be_mapped_is_read_once_and_let_go_as_it_is_copied(folder, monkeypatch):
+    """Not two copies; what the allocator keeps of it is more than with mapped files."""
+    monkeypatch.setattr(weights, "MAPPED_BYTES", MAPPED)
+    grown, kept = growth(folder / "old.pth", torch.float32)
+    assert 0.9 * kept < grown < 1.6 * kept
 
 
 def test_the_window_keeps_a_real_model_within_a_gigabyte():

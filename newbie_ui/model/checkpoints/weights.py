@@ -2,7 +2,7 @@
 
 Promises: safetensors (single or sharded) and `.pth` files; nothing in a file is ever run (`weights_only=True`);
 while tensors are streamed, at most one tensor and about 256 MB of the file are in memory on top of what the caller
-keeps. Does not know which model the names belong to.
+keeps (an old `.pth` that cannot be mapped: what is still to come of it). Does not know which model the names belong to.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ class Weights:
         """The named tensors, in the order of the files. Each may lie in the mapped file: copy it before the next."""
         wanted = set(names)
         for file in dict.fromkeys(self.files.values()):
-            batch, size = [], 0
+            batch, size, mapped = [], 0, _can_be_mapped(file)
             for name in (n for n, f in self.files.items() if f == file and n in wanted):
                 batch.append(name)
                 size += self.tensors[name].size
-                if size >= MAPPED_BYTES:
+                if mapped and size >= MAPPED_BYTES:
                     yield from _read(file, batch)
                     batch, size = [], 0
             yield from _read(file, batch)
@@ -209,13 +209,13 @@ def _unpickle(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _load_tensors_only(path: Path) -> Any:
-    mapped = _is_zip(path)  # the format of torch ≥ 1.6; older files are read whole
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
 
 
-def _is_zip(path: Path) -> bool:
+def _can_be_mapped(path: Path) -> bool:
+    """Not so torch.save files of before 1.6: those are read whole, once, and let go tensor by tensor."""
     with path.open("rb") as file:
-        return file.read(4) == b"PK\x03\x04"
+        return path.suffix not in PICKLED or file.read(4) == b"PK\x03\x04"
 
 
 def _refuse_strangers(path: Path) -> None:
