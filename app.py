@@ -19,7 +19,7 @@ from typing import Any
 
 from newbie_ui.engine.build import make_engine
 from newbie_ui.errors import CheckpointError, SettingsError, UserError
-from newbie_ui.presets import check_name, load_presets
+from newbie_ui.presets import check_name, choose, load_presets
 from newbie_ui.server.options import ServerOptions
 from newbie_ui.settings import Settings, parse
 
@@ -88,19 +88,33 @@ def serve_page(settings: Settings, options: ServerOptions, taken: socket.socket)
 
 
 def described_source(settings: Settings) -> dict[str, Any]:
-    """The model's files, looked at without reading weights, so that an incomplete one is said before the page opens.
+    """The model's files, looked at without reading weights, and the device: what cannot be used is said before the
+    page opens. A hub id is left to the engine, because it may have to be downloaded.
 
-    A hub id is left to the engine: it may have to be downloaded. Raises CheckpointError.
+    Raises CheckpointError, SettingsError, PresetError.
     """
-    parts = (settings.transformer, settings.text_encoder, settings.clip, settings.vae)
-    here = any(parts) or settings.model == "demo" or Path(settings.model).expanduser().exists()
-    if settings.engine == "fake" or not here:
+    if settings.engine == "fake":
         return {}
     from newbie_ui.engine.source import ModelSource
+    from newbie_ui.model.checkpoint import DEMO, HUB_ID
 
+    parts = (settings.transformer, settings.text_encoder, settings.clip, settings.vae)
+    named = settings.model != DEMO and not any(parts) and not Path(settings.model).expanduser().exists()
+    if named and HUB_ID.fullmatch(settings.model):
+        check_device(settings, small_model=False)
+        return {}
     source = ModelSource.from_settings(settings)
-    source.describe(lambda message, fraction: None)
+    info = source.describe(lambda message, fraction: None)
+    check_device(settings, small_model=info.demo)
     return {"source": source}
+
+
+def check_device(settings: Settings, small_model: bool) -> None:
+    """The device is there and the preset is one for it. Raises SettingsError, PresetError."""
+    from newbie_ui.engine.measure import describe_device, find_device
+
+    device = describe_device(find_device(settings.device))
+    choose(load_presets(settings.presets_dir), settings.preset, device.kind, device.total_gb, small_model)
 
 
 def server_options(settings: Settings, port: int, temp_dir: Path) -> ServerOptions:

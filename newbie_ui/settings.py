@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -20,6 +21,7 @@ from newbie_ui.errors import SettingsError
 PREFIX = "NEWBIE_UI_"
 PROJECT = Path(__file__).resolve().parent.parent
 PERSISTENT_DISK = Path("/data")  # where a hosted Space mounts one
+_ADDRESS = re.compile(r"https?://[^/\s]")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -38,8 +40,8 @@ class Settings:
     text_encoder: str = _setting("", "split files: the Gemma3 text encoder's file or folder")
     clip: str = _setting("", "split files: the Jina CLIP text encoder's file or folder")
     vae: str = _setting("", "split files: the VAE's file or folder")
-    lora_dir: str = _setting("loras", "folder with LoRA files")
-    wildcard_dir: str = _setting("wildcards", "folder with wildcard files, for __name__ in a prompt")
+    lora_dir: str = _setting("loras", "folder with LoRA files", folder=True)
+    wildcard_dir: str = _setting("wildcards", "folder with wildcard files, for __name__ in a prompt", folder=True)
     engine: str = _setting("local", "local makes pictures, fake draws test patterns", choices=("local", "fake"))
     device: str = _setting("auto", "where pictures are made", choices=("auto", "cuda", "cpu"))
     preset: str = _setting("auto", "performance preset; auto takes the best that fits the device")
@@ -47,7 +49,7 @@ class Settings:
     output_dir: str = _setting("outputs", "folder for pictures, their index and the measured times")
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 is every one")
     port: int = _setting(7860, "port to listen on", minimum=0, maximum=65535)
-    root_path: str = _setting("", "full address of the page behind a proxy")
+    root_path: str = _setting("", "full address of the page behind a proxy", address=True)
     share: bool = _setting(False, "make a public link through Gradio's relay")
     mcp: bool = _setting(False, "offer the functions as tools over MCP")
     max_queue: int = _setting(64, "jobs that may wait in all", minimum=1, maximum=10_000)
@@ -122,9 +124,7 @@ def output_folder(chosen: str | None, default: str, environ: Mapping[str, str]) 
     """The folder for pictures, made if needed: the chosen one or an error, else the first default that works."""
     if chosen is not None:
         if not _writable(Path(chosen).expanduser()):
-            raise SettingsError(
-                f"Output folder {chosen!r} cannot be written. Choose another with {flag('output_dir')}."
-            )
+            raise SettingsError(f"Output folder {chosen!r} cannot be written. Choose another one.")
         return Path(chosen).expanduser().absolute()
     home = Path(environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or "~").expanduser() / ".local" / "share")
     for folder in (Path(default), home / "newbie_ui" / "outputs", Path(tempfile.gettempdir()) / "newbie_ui-outputs"):
@@ -148,6 +148,10 @@ def _convert(item: Any, raw: Any, source: str) -> Any:
     choices = item.metadata.get("choices")
     if choices and raw not in choices:
         raise SettingsError(f"{source} is {raw!r}. Use one of: {', '.join(choices)}.")
+    if item.metadata.get("folder") and not Path(raw).expanduser().is_dir():
+        raise SettingsError(f"{source} is {raw!r}, which is no folder. Make it, or correct the path.")
+    if item.metadata.get("address") and raw and not _ADDRESS.match(raw):
+        raise SettingsError(f"{source} is {raw!r}. Use the full address, such as https://art.example.org/newbie.")
     return raw
 
 

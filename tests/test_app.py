@@ -29,6 +29,11 @@ def started(*arguments: str, capsys) -> tuple[int, str]:
         (("--preset", "fastest"), "Preset 'fastest' is unknown. Use auto or one of: balanced, cpu,"),
         (("--presets-dir", "/nowhere"), "There is no preset in '/nowhere'."),
         (("--model", "./nowhere"), "Model './nowhere' does not exist."),
+        (
+            ("--model", "no/such/folder", "--port", "0"),
+            "'no/such/folder' is neither a folder on this machine nor a hub",
+        ),
+        (("--preset", "quality", "--device", "cpu", "--port", "0"), "Preset 'quality' needs a card with 24 GB"),
         (("--transformer", "/nowhere/dit.safetensors"), "Model file '/nowhere/dit.safetensors' does not exist."),
         (("--host", "no such host"), "Host 'no such host' is not known here."),
     ],

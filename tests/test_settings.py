@@ -38,6 +38,8 @@ def test_flags_win_over_the_environment_which_wins_over_defaults():
         (["--port", "x"], {}, "--port is 'x'. Use a whole number"),
         (["--engine", "magic"], {}, "--engine is 'magic'. Use one of: local, fake."),
         ([], {"NEWBIE_UI_MCP": "maybe"}, "NEWBIE_UI_MCP is 'maybe'. Use 1 or 0."),
+        (["--lora-dir", "/nowhere"], {}, "--lora-dir is '/nowhere', which is no folder. Make it, or correct the path."),
+        ([], {"NEWBIE_UI_ROOT_PATH": "/art"}, "NEWBIE_UI_ROOT_PATH is '/art'. Use the full address, such as https://"),
         (["--prot", "1"], {}, "Unrecognized arguments: --prot 1. Run with --help"),
         (["--output-dir", "/proc/nowhere"], {}, "Output folder '/proc/nowhere' cannot be written."),
     ],
