@@ -14,7 +14,14 @@ from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 
 from newbie_ui.prompt import edit
-from newbie_ui.prompt.document import CHARACTER_FIELDS, GENERAL_FIELDS, KNOWN_FIELDS, NAME_FIELDS, TOP_FIELDS
+from newbie_ui.prompt.document import (
+    CHARACTER_FIELDS,
+    GENERAL_FIELDS,
+    KNOWN_FIELDS,
+    NAME_FIELDS,
+    PROSE_FIELDS,
+    TOP_FIELDS,
+)
 from newbie_ui.prompt.edit import Edit, apply
 from newbie_ui.prompt.knowledge import character_field, general_field
 from newbie_ui.prompt.lint_tags import tag_findings
@@ -96,7 +103,7 @@ def _merged_generals(report: Report) -> str:
     fields = [(e.name, report.value(e)) for block in (first, *others) for e in block.elements]
     merged: dict[str, str] = {}
     for name, value in fields:
-        merged[name] = _added(merged.get(name, ""), value)
+        merged[name] = _added(name, merged.get(name, ""), value)
     removals = [edit.removal(report.text, block.start, block.end) for block in others]
     return edit.set_general(apply(report.text, removals), merged.items())
 
@@ -153,7 +160,7 @@ def _renamed(report: Report, block: BlockSpan, element: Element, name: str) -> s
     gone = edit.removal(report.text, element.start, element.end)
     if same is None:
         return apply(report.text, [Edit(element.start, element.end, edit.build_field(name, value)) if value else gone])
-    more = _added(report.value(same), value)
+    more = _added(name, report.value(same), value)
     edits = [Edit(same.value_start, same.value_end, more), gone]
     if same.value_end == same.end and same.closed:  # <name/>
         edits[0] = Edit(same.start, same.end, edit.build_field(same.raw, more))
@@ -167,10 +174,36 @@ def _twice(report: Report, block: BlockSpan, first: Element, second: Element) ->
 
 
 def _loose_in_block(report: Report, block: BlockSpan, element: Element) -> Finding:
-    name = "appearance" if block.kind == "character" else "other"
-    message = f"“{report.shortened(report.value(element).strip(' ,，'))}” stands in the block without an element. "
-    fix = Fix(f"Move to {name}", _renamed(report, block, element, name))
-    return report.finding("loose_text", "warning", f"{message}Put it into <{name}>.", element.start, element.end, fix)
+    fields = _by_field(block, report.value(element))
+    names = ", ".join(f"<{name}>" for name in fields)
+    words = report.shortened(report.value(element).strip(" ,，"))
+    message = f"“{words}” stands in the block without an element. Put it into {names}."
+    fix = Fix(f"Move to {', '.join(fields)}", _with_fields(report, block, element, fields))
+    return report.finding("loose_text", "warning", message, element.start, element.end, fix)
+
+
+def _by_field(block: BlockSpan, value: str) -> dict[str, str]:
+    """A value's tags by the fields of this block where they belong; a sentence goes into one field as it is."""
+    if is_prose(value) or not items(value):
+        return {_field_for(block, ""): value.strip(" ,，\r\n\t")}
+    found: dict[str, str] = {}
+    for item in items(value):
+        tag = value[item.start : item.end]
+        name = _field_for(block, tag)
+        found[name] = f"{found[name]}, {tag}" if name in found else tag
+    return found
+
+
+def _with_fields(report: Report, block: BlockSpan, element: Element, fields: dict[str, str]) -> str:
+    """The text with these values added to the block's fields, and without the element."""
+    if len(fields) == 1:
+        return _renamed(report, block, element, next(iter(fields)))
+    rest = parse(apply(report.text, [edit.removal(report.text, element.start, element.end)]))
+    own = block.kind == "character"
+    blocks = rest.prompt.characters if own else (rest.prompt.general,)
+    place = report.parsed.characters.index(block) if own else 0
+    added = {name: _added(name, blocks[place].get(name), value) for name, value in fields.items()}
+    return edit.update_character(rest, place, added) if own else edit.update_general(rest, added)
 
 
 def _outside(report: Report) -> Iterator[Finding]:
@@ -194,20 +227,24 @@ def _into_block(report: Report, element: Element, own: bool) -> Fix | None:
     fields = [(e.name, report.value(e)) for e in moved]
     rest = apply(report.text, [edit.removal(report.text, e.start, e.end) for e in moved])
     if not own:
-        value = _added(parse(rest).prompt.general.get(element.name), report.value(element))
+        value = _added(element.name, parse(rest).prompt.general.get(element.name), report.value(element))
         return Fix("Move to general tags", edit.update_general(rest, {element.name: value}))
     if not cards:
         return Fix("Make it a character", edit.add_character(rest, fields))
     left = parse(rest).prompt.characters  # a block named in its own way is a character only by the fields it holds
     if len(cards) == len(left) == 1:
-        value = _added(left[0].get(element.name), report.value(element))
+        value = _added(element.name, left[0].get(element.name), report.value(element))
         return Fix("Move to the character", edit.update_character(rest, 0, {element.name: value}))
     return None
 
 
-def _added(old: str, value: str) -> str:
-    """A value with another one's tags added; the other one as it is where there was none."""
-    return joined(old, [value[item.start : item.end] for item in items(value)]) if old.strip() else value
+def _added(name: str, old: str, value: str) -> str:
+    """A value with another one's tags added, or its sentences; the other one as it is where there was none."""
+    if not old.strip():
+        return value
+    if name in PROSE_FIELDS or is_prose(old) or is_prose(value):
+        return f"{old.rstrip()} {value.strip()}"
+    return joined(old, [value[item.start : item.end] for item in items(value)])
 
 
 def _numbering(report: Report) -> Iterator[Finding]:

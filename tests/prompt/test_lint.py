@@ -112,6 +112,18 @@ CASES = [
         "without an element",
         card("<appearance>red_eyes, blue_hair</appearance>"),
     ),
+    (
+        "loose_text",
+        card("<appearance>red_eyes</appearance>\nwaving, (blue_hair:1.2), hat"),
+        "Put it into <action>, <appearance>, <clothing>",
+        card("<appearance>red_eyes, (blue_hair:1.2)</appearance>\n<clothing>hat</clothing>\n<action>waving</action>"),
+    ),
+    (
+        "misplaced_element",
+        card("<caption>A dog, black.</caption>", "<caption>A cat, black.</caption>"),
+        "belongs to the general tags",
+        card("", "<caption>A cat, black. A dog, black.</caption>"),
+    ),
     ("loose_text", card("blue_hair"), "Put it into <appearance>", card("<appearance>blue_hair</appearance>")),
     ("numbering", OFFICIAL.replace("character_2", "character_4"), "without gaps", OFFICIAL),
     ("name_number", OFFICIAL.replace("<n>$character_2$", "<n>$character_1$"), "Write $character_2$", OFFICIAL),
