@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 
 import uvicorn
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from newbie_ui.gallery.store import Gallery
 from newbie_ui.server.app import build
@@ -22,6 +22,7 @@ ARGUMENTS = (
     "--disable-sync",
 )
 
+expect.set_options(timeout=20_000)  # for machines that do ten other things
 
 # What Gradio's client says when a page is left while it listens.
 LEAVING = (

@@ -161,13 +161,6 @@ def site(tmp_path_factory):
         yield parts
 
 
-@pytest.fixture(autouse=True)
-def patience():
-    expect.set_options(timeout=30_000)  # the machine may be busy with other tests
-    yield
-    expect.set_options(timeout=5_000)
-
-
 @pytest.fixture(scope="module")
 def browser():
     with browsing() as browser:
