@@ -340,6 +340,42 @@ def test_a_config_with_nonsense(folder):
     assert "text_encoder/config.json is not valid JSON. Download it again." in refusal(str(folder))
 
 
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("transformer", {"in_channels": -1}),
+        ("transformer", {"axes_dims": [8, 8]}),
+        ("text_encoder", {"text_config": {"num_attention_heads": 0}}),
+        ("text_encoder", {"text_config": {"vocab_size": 0}}),
+        ("vae", {"block_out_channels": []}),
+        ("vae", {"norm_num_groups": 0}),
+    ],
+)
+def test_numbers_that_no_model_can_have_are_refused_however_the_library_stumbles(part, changes, folder):
+    path = folder / part / "config.json"
+    if "text_config" in changes:
+        text = json.loads(path.read_text())["text_config"]
+        changes = {"text_config": {**text, **changes["text_config"]}}
+    change_json(path, **changes)
+    said = refusal(str(folder))
+    assert f"The config.json beside {folder / part}" in said
+    assert " cannot be used: " in said
+    assert said.endswith(". Download it again.")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_train_timesteps": None}, {"num_train_timesteps": 0}, {"time_shift_type": "x"}]
+)
+def test_a_scheduler_config_with_nonsense(changes, folder):
+    change_json(folder / "scheduler/scheduler_config.json", **changes)
+    said = refusal(str(folder))
+    assert said.startswith("The model's scheduler/scheduler_config.json cannot be used: ")
+    assert said.endswith(". Download it again.")
+    with pytest.raises(CheckpointError, match="scheduler_config"):
+        (folder / "newbie_ui.json").unlink(missing_ok=True)
+        read_model_info(str(folder))
+
+
 def test_a_missing_tokenizer(folder):
     (folder / "text_encoder/tokenizer.json").unlink()
     said = refusal(str(folder))

@@ -31,6 +31,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 OnBytes = Callable[[int], None]
 OFFICIAL_SHIFT = 6.0
 FLUX_SCALING, FLUX_SHIFT = 0.3611, 0.1159
+# What the libraries raise when a config's values make no sense.
+NONSENSE = (StrictDataclassError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 TRANSFORMER_DEFAULTS = {"patch_size": 2, "in_channels": 16, "norm_eps": 1e-5, "axes_lens": (1024, 512, 512)}
 DIFFUSERS_CONFIG_NAMES = {  # diffusers' name of a setting → ours
     "hidden_size": "dim",
@@ -96,10 +98,15 @@ def prepare_vae(weights: Weights, config: Config | None) -> Prepared:
 
 
 def load_scheduler(config: Config | None) -> FlowMatchEulerDiscreteScheduler:
-    """The scheduler that a checkpoint names, or the official one (shift 6)."""
+    """The scheduler that a checkpoint names, or the official one (shift 6). Raises CheckpointError."""
     known = FlowMatchEulerDiscreteScheduler().config
     given = {k: v for k, v in (config or {"shift": OFFICIAL_SHIFT}).items() if k in known and not k.startswith("_")}
-    return FlowMatchEulerDiscreteScheduler(**given)
+    try:
+        return FlowMatchEulerDiscreteScheduler(**given)
+    except (*NONSENSE, ImportError) as error:
+        raise CheckpointError(
+            f"The model's scheduler/scheduler_config.json cannot be used: {_reason(error)} Download it again."
+        ) from error
 
 
 def _prepared(plan: Plan, build: Callable[[], nn.Module], with_adapters: bool = False) -> Prepared:
@@ -107,13 +114,17 @@ def _prepared(plan: Plan, build: Callable[[], nn.Module], with_adapters: bool = 
     try:
         with init_empty_weights(include_buffers=False):
             module = build()
-    except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except NONSENSE as error:
         raise CheckpointError(
-            f"The config.json beside {plan.weights.path} cannot be used: {reason} Download it again."
+            f"The config.json beside {plan.weights.path} cannot be used: {_reason(error)} Download it again."
         ) from error
     check_plan(plan, {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()})
     return Prepared(module, plan, with_adapters)
+
+
+def _reason(error: Exception) -> str:
+    first = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+    return f"{first[:200]}."
 
 
 # ---- sizes ---------------------------------------------------------------------------------------------------
