@@ -363,16 +363,13 @@ def test_numbers_that_no_model_can_have_are_refused_however_the_library_stumbles
     assert said.endswith(". Download it again.")
 
 
-@pytest.mark.parametrize(
-    "changes", [{"num_train_timesteps": None}, {"num_train_timesteps": 0}, {"time_shift_type": "x"}]
-)
-def test_a_scheduler_config_with_nonsense(changes, folder):
-    change_json(folder / "scheduler/scheduler_config.json", **changes)
+@pytest.mark.parametrize(("key", "value"), [("num_train_timesteps", None), ("num_train_timesteps", 0), ("shift", "x")])
+def test_a_scheduler_config_with_nonsense(key, value, folder):
+    change_json(folder / "scheduler/scheduler_config.json", **{key: value})
     said = refusal(str(folder))
     assert said.startswith("The model's scheduler/scheduler_config.json cannot be used: ")
     assert said.endswith(". Download it again.")
-    with pytest.raises(CheckpointError, match="scheduler_config"):
-        (folder / "newbie_ui.json").unlink(missing_ok=True)
+    with pytest.raises(CheckpointError, match=r"scheduler_config\.json cannot be used"):
         read_model_info(str(folder))
 
 
