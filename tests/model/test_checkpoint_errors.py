@@ -2,6 +2,7 @@
 
 import errno
 import json
+import random
 import shutil
 import struct
 from pathlib import Path
@@ -14,7 +15,7 @@ from transformers import Gemma3TextConfig, Gemma3TextModel
 from newbie_ui.errors import CheckpointError
 from newbie_ui.model.checkpoint import SplitFiles, load_pipeline, read_model_info
 from newbie_ui.model.checkpoints.card import read_sidecar
-from newbie_ui.model.checkpoints.weights import Weights
+from newbie_ui.model.checkpoints.weights import Weights, open_weights
 from tests.model import published
 
 
@@ -174,6 +175,23 @@ def test_a_pth_that_broke_off(tmp_path, shelf):
     torch.save({"a": torch.ones(1000)}, tmp_path / "m.pth")
     (tmp_path / "m.pth").write_bytes((tmp_path / "m.pth").read_bytes()[:900])
     assert "m.pth is damaged or not complete (" in refusal(transformer(tmp_path / "m.pth", shelf))
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_damaged_pth_is_refused_or_read_and_nothing_else(tmp_path):
+    path, chance = tmp_path / "m.pth", random.Random(0)
+    torch.save({"a": torch.ones(4), "b": torch.ones(2, dtype=torch.bfloat16)}, path)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(3):
+            data[chance.randrange(600)] = chance.randrange(256)
+        path.write_bytes(data)
+        try:
+            open_weights(path)
+        except CheckpointError:
+            refused += 1
+    assert 50 < refused < 300
 
 
 # ---- shards --------------------------------------------------------------------------------------------------
