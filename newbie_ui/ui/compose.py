@@ -15,6 +15,7 @@ from typing import Any
 from newbie_ui.errors import UserError
 from newbie_ui.prompt import dice, edit, positions
 from newbie_ui.prompt.budget import diet
+from newbie_ui.prompt.cards import fields_for_slot
 from newbie_ui.prompt.document import NAME_FIELDS, OFFICIAL_CHARACTER_FIELDS, OFFICIAL_GENERAL_FIELDS, new_character
 from newbie_ui.prompt.reader import Element
 from newbie_ui.prompt.taglist import key
@@ -174,9 +175,9 @@ def _add(made: Draft, op: Op) -> None:
     if count >= edit.MAX_CHARACTERS:
         made.say = f"{edit.MAX_CHARACTERS} characters are the most that the cards hold."
         return
-    given = _pairs(op.get("fields"))
+    given = fields_for_slot(tuple(_pairs(op.get("fields"))), count + 1)
     if given:
-        given = [("n", f"$character_{count + 1}$")] * ("n" not in dict(given)) + given
+        given = (("n", f"$character_{count + 1}$"),) * ("n" not in dict(given)) + given
     made.text = edit.add_character(made.text, given or new_character(count + 1, "1girl").fields)
 
 
@@ -188,9 +189,9 @@ def _pairs(value: Any) -> list[tuple[str, str]]:
 
 
 def _replace(made: Draft, op: Op) -> None:
-    index, fields = _index(made, op), _pairs(op.get("fields"))
+    index, fields = _index(made, op), tuple(_pairs(op.get("fields")))
     if index is not None and fields:
-        made.text = edit.replace_character(made.text, index, fields)
+        made.text = edit.replace_character(made.text, index, fields_for_slot(fields, index + 1))
 
 
 def _remove(made: Draft, op: Op) -> None:

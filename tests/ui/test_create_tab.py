@@ -246,6 +246,30 @@ def test_nothing_that_is_typed_ever_runs(page):
     assert page.locator("img[src=x]").count() == 0
 
 
+def test_a_saved_card_goes_into_any_slot_and_out_of_the_library(page):
+    def library(*path):
+        page.get_by_role("button", name="Card library").click()
+        for label in path:
+            page.get_by_role("menuitem", name=label).first.click()
+
+    field(page, 1, "clothing").fill("blue_dress")
+    settled(page)
+    library("Save Character 1")
+    library("Character 1", "In place of Character 2")
+    expect(field(page, 2, "clothing")).to_have_value("blue_dress")
+    settled(page)
+    assert "$character_2$" in xml(page)
+    assert xml(page).count("$character_1$") == 1
+    library("Character 1", "Add as a new character")
+    expect(field(page, 3, "clothing")).to_have_value("blue_dress")
+    settled(page)
+    assert "$character_3$" in xml(page)
+    library("Character 1", "Remove from the library")
+    page.get_by_role("button", name="Card library").click()
+    expect(page.get_by_role("menuitem", name="No cards saved yet")).to_be_visible()
+    page.keyboard.press("Escape")
+
+
 def test_a_share_link_fills_the_form_and_starts_nothing(page, browser, site):
     field(page, 1, "action").fill("shared_action")
     page.locator("#nb-p-seed").fill("424242")

@@ -129,6 +129,7 @@ nb.define("editor", function (w) {
   }
   const libraryHooks = {
     list: () => view.characters.map((c, i) => ({ index: i, name: nameOf(c, i), fields: c.fields })),
+    room: () => view.characters.length < view.max_characters,
     insert: (fields) => structural({ op: "add", fields }),
     replace: (index, fields) => structural({ op: "replace", index, fields }),
   };
