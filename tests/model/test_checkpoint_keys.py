@@ -152,7 +152,9 @@ def test_gemma_constants_are_those_of_its_config():
     assert inferred.layer_types.count("full_attention") == 5
 
 
-@pytest.mark.parametrize("prefix", ["", "model.", "text_model.transformer."])
+@pytest.mark.parametrize(
+    "prefix", ["", "model.", "roberta.", "text_model.transformer.", "text_model.transformer.roberta."]
+)
 def test_jina_has_many_prefixes(prefix):
     extra = ("vision_model.blocks.0.attn.q_proj.weight", "logit_scale", "spiece_model")
     prepared = parts.prepare_jina(weights("jina_clip_v2", prefix, extra=extra), {"model_type": "jina_clip"})

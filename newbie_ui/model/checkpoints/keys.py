@@ -126,7 +126,15 @@ ADAPTER = ".parametrizations.weight.0."  # followed by lora_A or lora_B
 
 JINA = PartKeys(
     part="Jina CLIP v2 text encoder",
-    prefixes=("text_model.transformer.", "transformer.", "jina.transformer.model.", "roberta.", "model.", ""),
+    prefixes=(
+        "text_model.transformer.roberta.",
+        "text_model.transformer.",
+        "transformer.",
+        "jina.transformer.model.",
+        "roberta.",
+        "model.",
+        "",
+    ),
     layouts=(
         Layout("Jina names", "encoder.layers.0.norm1.weight", OFFICIAL_JINA),
         Layout("transformers names", "layers.0.post_mlp_layernorm.weight"),
