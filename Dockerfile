@@ -1,6 +1,7 @@
 # NVIDIA card: docker run --gpus all -p 7860:7860 -v newbie:/data newbie_ui
 # Without a card the same image runs the demo model on the CPU.
-FROM nvidia/cuda:12.8.1-runtime-ubuntu24.04
+# The CUDA of the torch in requirements.txt, so that a driver too old for it is refused at the start.
+FROM nvidia/cuda:13.0.1-runtime-ubuntu24.04
 
 ENV DEBIAN_FRONTEND=noninteractive \
     PYTHONUNBUFFERED=1 \
