@@ -118,6 +118,9 @@ def stats(record: Record) -> Value:
     timings, memory, facts = record.timings, record.memory, record.facts
     preset = record.resolved.preset if record.resolved else record.request.preset
     rows = [{"key": "preset", "value": facts.get("preset_label") or preset}]
+    loras = record.resolved.loras if record.resolved else ()
+    if loras:
+        rows.append({"key": "loras", "value": ", ".join(f"{name} {weight:g}" for name, weight, _ in loras)})
     rows += [
         {"key": key, "value": facts[key], "warn": key == "compile" and facts[key] == "cold"}
         for key in (*FACTS, *UNUSUAL_FACTS)

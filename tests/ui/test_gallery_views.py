@@ -8,6 +8,7 @@ from newbie_ui.gallery.record import Record
 from newbie_ui.request import GenerateRequest, Memory, ResolvedRequest, Timings
 from newbie_ui.ui.compose import EXAMPLE
 from newbie_ui.ui.gallery_views import blocks_of, detail_of
+from newbie_ui.ui.views import stats
 
 HOSTILE = "<character_1><n><img src=x onerror=alert(1)></n><appearance>${alert(2)}, {{x}}</appearance></character_1>"
 
@@ -61,3 +62,8 @@ def test_a_picture_that_tells_nothing_has_an_empty_panel():
     detail = detail_of(PictureInfo())
     assert detail["blocks"] == []
     assert detail["seed"] == ""
+
+
+def test_the_stats_card_names_what_the_picture_was_made_with():
+    rows = [(row["key"], row["value"]) for row in stats(record(attention="cudnn", offload="off"))["facts"]]
+    assert rows == [("preset", "cpu"), ("loras", "ink 0.8"), ("attention", "cudnn"), ("waited", "1.0 s")]
