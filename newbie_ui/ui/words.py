@@ -2,6 +2,9 @@
 
 Names and helps of the parameters come from `PARAMETERS`, so that they are written once. Gradio's own components get
 their words through `gr.I18n`; our widgets read the same table in the browser.
+
+Sentences that other modules make in English have their translations in `i18n/sentences/<language>.json`: the English
+sentence with named holes, and what takes its place. `nb.told` in `static/core.js` finds them.
 """
 
 from __future__ import annotations
@@ -35,6 +38,13 @@ def words() -> Mapping[str, Mapping[str, str]]:
     return MappingProxyType({"en": english, **tables})
 
 
+@lru_cache(maxsize=1)
+def sentences() -> Mapping[str, Mapping[str, str]]:
+    """{language: {English sentence with {holes}: the same in that language}}."""
+    files = sorted((FOLDER / "sentences").glob("*.json"))
+    return MappingProxyType({path.stem: json.loads(path.read_text("utf-8")) for path in files})
+
+
 _used: set[str] = set()
 
 
@@ -52,5 +62,9 @@ def word(key: str) -> Any:
 
 
 def script() -> str:
-    """The same table for our widgets."""
-    return "nb.state.words = " + json.dumps(dict(words()), ensure_ascii=False).replace("</", "<\\/") + ";"
+    """Both tables for our widgets."""
+    tables = {"words": dict(words()), "sentences": dict(sentences())}
+    return "".join(
+        f"nb.state.{name} = {json.dumps(table, ensure_ascii=False)};".replace("</", "<\\/")
+        for name, table in tables.items()
+    )

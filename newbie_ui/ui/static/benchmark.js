@@ -16,7 +16,7 @@ nb.define("benchmark", function (w) {
   function drawTitle() {
     const run = now.run, fits = now.presets.filter((p) => p.fits);
     const which = h("select", { "aria-label": t("bench_which"), disabled: run.running },
-      h("option", { value: "" }, t("bench_all", { n: fits.length })), fits.map((p) => h("option", { value: p.name }, p.label)));
+      h("option", { value: "" }, t("bench_all", { n: fits.length })), fits.map((p) => h("option", { value: p.name }, nb.told(p.label))));
     if (drawTitle.chosen) which.value = drawTitle.chosen;
     which.addEventListener("change", () => { drawTitle.chosen = which.value; });
     const go = run.running
@@ -71,9 +71,9 @@ nb.define("benchmark", function (w) {
     run.running ? h("div.nb-b-run", {}, h("div.row", {}, h("b", {}, run.label), h("span.grow"), h("span.mut", {}, Math.round(100 * run.fraction) + " %")),
       h("div.tl", { role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(100 * run.fraction), "aria-label": t("bench_running") },
         h("i", { style: { width: 100 * run.fraction + "%", background: "var(--nb-t1)" } }))) : null,
-    run.errors.map((text) => h("p.nb-b-error", { role: "alert" }, icon("warn", true), text)),
+    run.errors.map((text) => h("p.nb-b-error", { role: "alert" }, icon("warn", true), text.split(/: (.*)/s, 2).map(nb.told).join(": "))),
     rows.length ? h("div.nb-scroll-x", {}, bars(rows.map((p) => ({
-      label: p.label, value: p.seconds, best: p.measured && p.seconds === best, reference: !p.measured,
+      label: nb.told(p.label), value: p.seconds, best: p.measured && p.seconds === best, reference: !p.measured,
       cells: [p.per_step ? fine(p.per_step) + " s" : "–", p.gb ? nb.gb(p.gb) : "–", p.first ? fine(p.first) + " s" : "–", rows.length > 1 ? (worst / p.seconds).toFixed(2) + " ×" : "–"],
     })), { unit: "s", width: wide(), label: t("bench_presets"), columns: [t("bench_col_step"), t("bench_col_peak"), t("bench_col_first"), t("bench_col_speed")] }))
       : h("p.sec.nb-b-none", {}, t("bench_no_times")));
@@ -86,7 +86,7 @@ nb.define("benchmark", function (w) {
     const cards = [8, 12, 16, 24, 32, 48, 80].map((x) => ({ x, label: x + " GB" }));
     const most = Math.max(0, ...points.map((p) => p.gb));
     fill(spread, h("header", {}, h("h2", {}, t("bench_spread")), h("span.cap", {}, t("bench_s_image"))),
-      points.length ? scatter(points.map((p) => ({ label: p.label, x: p.gb, y: p.seconds, best: p === best, soft: !p.measured })),
+      points.length ? scatter(points.map((p) => ({ label: nb.told(p.label), x: p.gb, y: p.seconds, best: p === best, soft: !p.measured })),
         { xTitle: t("bench_peak_axis"), yTitle: "s", label: t("bench_spread"), lines: most > 4 ? cards : [] }) : h("p.sec.nb-b-none", {}, t("bench_no_times")));
     const shown = now.pictures.slice(-30);
     fill(last, h("header", {}, h("h2", {}, t("bench_last", { n: shown.length })),
@@ -124,7 +124,7 @@ nb.define("benchmark", function (w) {
     fill(proof, h("section.card.nb-b-ladder", {},
       h("header", {}, h("h2", {}, t("bench_ladder")), h("span.cap", {}, p ? p.subject : t("ladder_what"))),
       l.running ? h("div.nb-b-run", { role: "status" }, h("div.tl.wait", {}, h("i", { style: { width: "30%", background: "var(--nb-t1)" } })), h("p.cap", {}, l.line || t("ladder_opening"))) : null,
-      l.error ? h("p.nb-b-error", { role: "alert" }, icon("warn", true), l.error) : null,
+      l.error ? h("p.nb-b-error", { role: "alert" }, icon("warn", true), nb.told(l.error)) : null,
       p ? h("div.nb-scroll-x", {}, bars(p.rungs.map((r) => ({ label: r.label, title: r.title, value: r.ms, best: r.best, reference: r.reference, cells: r.cells })),
         { unit: "", width: wide(), label: t("bench_ladder"), columns: p.columns, floors: p.floors })) : null,
       p && p.ceilings.length ? h("div.nb-b-ceilings", {}, p.ceilings.map((c) => h("div", {}, h("span", {}, c.name), h("span.bar", {}, h("i", { style: { width: 100 * c.tflops / most + "%" } })), h("b", {}, fine(c.tflops))))) : null,

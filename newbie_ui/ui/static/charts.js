@@ -21,7 +21,7 @@
 
   /* Horizontal bars with a table beside them. rows: {label, value, best, reference, cells: [text]}; columns: [title] */
   function bars(rows, { unit, columns = [], floors = [], label, width = 1320 }) {
-    const left = Math.min(220, 24 + 7.2 * Math.max(...rows.map((r) => r.label.length))), cell = 96, right = width - columns.length * cell - 76, row = 40, top = 26;
+    const left = Math.min(220, 24 + 7.2 * Math.max(...rows.map((r) => r.label.replace(/[\u2e80-\uffff]/g, "xx").length))), cell = 96, right = width - columns.length * cell - 76, row = 40, top = 26;
     const height = top + rows.length * row + 24;
     const marks = ticks(Math.max(...rows.map((r) => r.value), ...floors.map((f) => f.value)));
     const x = (value) => left + (right - left) * value / marks[marks.length - 1];

@@ -15,7 +15,7 @@
     }
     if (!answer.ok) {
       const problem = await answer.json().catch(() => ({}));
-      throw new Error(problem.error || t("refused", { status: answer.status }));
+      throw new Error(nb.told(problem.error) || t("refused", { status: answer.status }));
     }
     return answer.json();
   }
@@ -67,7 +67,7 @@
   nb.on("pulse", () => { if (!counted) { counted = true; countPictures(); } });
   nb.on("picture-done", countPictures);
 
-  const presetName = (name) => { const found = nb.state.presets.find((preset) => preset.name === name); return found ? found.label : name; };
+  const presetName = (name) => { const found = nb.state.presets.find((preset) => preset.name === name); return nb.told(found ? found.label : name); };
 
   nb.parts = { markTab, presetName, t, read, write, request, complain, download, when, number, whenShown, textButton };
 })();

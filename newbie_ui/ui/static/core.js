@@ -102,6 +102,79 @@ window.nb = window.nb || (function () {
     return text;
   }
 
+  /* Sentences that Python makes, in the page's language. A table's keys are English sentences with holes: {n} holds a
+     figure, a hole with a capital holds words of ours that are told, too, any other what stays as it is. Literal parts
+     are found from left to right, so that the work grows with the length only. What nobody translated stays English. */
+  const TOLD_CHARS = 2000, TOLD_ENDS = 20, TOLD_KEPT = 400, FIGURE = /^-?\d[\d.,]*$/;
+  let spoken = null;
+  function speech() {
+    const language = locale();
+    if (spoken && spoken.language === language) return spoken;
+    const own = state.words[language] || {}, english = state.words.en || {}, terms = new Map(), patterns = [];
+    for (const key of Object.keys(own)) {
+      const [, field, parameter] = /^(?:field_(\w+)|(param\.\w+))$/.exec(key) || [];
+      if (field) terms.set(field, own[key]).set(field.replaceAll("_", " "), own[key]);
+      else if (parameter) terms.set(english[key], own[key]);
+    }
+    for (const [key, text] of Object.entries((state.sentences || {})[language] || {})) {
+      const parts = key.split(/\{(\w+)\}/);  // literal, hole, literal, hole, …, literal
+      if (parts.length === 1) terms.set(key, text);
+      else patterns.push({ parts, text, weight: parts.reduce((sum, part, i) => sum + (i % 2 ? 0 : part.length), 0) });
+    }
+    patterns.sort((a, b) => b.weight - a.weight);  // the most particular first
+    spoken = { language, terms, patterns, names: [...terms.keys()].sort((a, b) => b.length - a.length), kept: new Map() };
+    return spoken;
+  }
+  /* What fills the holes where the pattern is the whole sentence, else null. */
+  function filled(parts, sentence) {
+    const found = {}, last = parts.length - 1;
+    if (!sentence.startsWith(parts[0]) || !sentence.endsWith(parts[last])) return null;
+    for (let i = 1, at = parts[0].length; i < last; i += 2) {
+      const hole = parts[i], after = parts[i + 1], ours = /^[A-Z]/.test(hole);
+      const name = ours ? spoken.names.find((one) => sentence.startsWith(one + after, at)) : undefined;
+      const end = i + 1 === last ? sentence.length - after.length : name ? at + name.length : sentence.indexOf(after, at + 1);
+      if (end <= at) return null;
+      const part = sentence.slice(at, end);
+      if (/^n\d*$/.test(hole) && !FIGURE.test(part)) return null;
+      found[hole] = ours ? toldWords(part) : part;
+      at = end + after.length;
+    }
+    return found;
+  }
+  function translated(sentence, more) {
+    if (spoken.terms.has(sentence)) return spoken.terms.get(sentence);
+    for (const { parts, text } of spoken.patterns) {
+      if (more && !/[.!?]$/.test(parts[parts.length - 1])) continue;  // what ends with a hole ends the message
+      const found = filled(parts, sentence);
+      if (found) return text.replace(/\{(\w+)\}/g, (_, hole) => found[hole]);
+    }
+    return null;
+  }
+  function toldWords(part) {
+    const own = told(part);
+    if (own !== part) return own;
+    const words = part.split(", ").map((word) => translated(word) || word), text = words.join(", ");
+    return text === part ? part : words.join(spoken.terms.get(", ") || ", ");
+  }
+  /* Several sentences are told one by one; the shortest beginning that is known is one. */
+  function told(message) {
+    const { patterns, kept } = speech();
+    if (typeof message !== "string" || !patterns.length || message.length > TOLD_CHARS) return message;
+    if (kept.has(message)) return kept.get(message);
+    const ends = [...message.matchAll(/[.!?](?= )/g)].map((end) => end.index + 1);
+    if (ends.length > TOLD_ENDS) return message;
+    let text = "", from = 0;
+    while (from < message.length) {
+      const places = [...ends.filter((end) => end > from), message.length], own = (end) => translated(message.slice(from, end), end < message.length);
+      const known = places.find((end) => own(end) !== null), end = known || places[0];
+      text += (text && !/[。！？]$/.test(text) ? " " : "") + (known ? own(end) : message.slice(from, end));
+      from = end + 1;
+    }
+    if (kept.size >= TOLD_KEPT) kept.clear();
+    kept.set(message, text);
+    return text;
+  }
+
   /* What stays in this browser; a browser that refuses storage simply forgets. */
   const PREFIX = "newbie_ui.";
   function stored(key) { try { return JSON.parse(localStorage.getItem(PREFIX + key)); } catch { return null; } }
@@ -144,7 +217,7 @@ window.nb = window.nb || (function () {
   let toast = null, toastTimer = 0;
   function say(text, action) {
     if (!toast) { toast = h("div.nb-toast", { role: "status", "aria-live": "polite" }); document.body.append(toast); }
-    fill(toast, h("span", {}, text), action ? h("button.btn.fix", { type: "button", onclick: () => { hush(); action.run(); } }, action.label) : null);
+    fill(toast, h("span", {}, told(text)), action ? h("button.btn.fix", { type: "button", onclick: () => { hush(); action.run(); } }, action.label) : null);
     toast.classList.add("on");
     clearTimeout(toastTimer);
     toastTimer = setTimeout(hush, action ? 8000 : 4000);
@@ -193,6 +266,6 @@ window.nb = window.nb || (function () {
     if (first) first.focus();
   }
 
-  const stage = { h, fill, icon, iconButton, on, emit, define, mount, t, locale, stored, store, seconds, clock, gb, picture, thumb, say, copy, menu, state };
+  const stage = { h, fill, icon, iconButton, on, emit, define, mount, t, told, locale, stored, store, seconds, clock, gb, picture, thumb, say, copy, menu, state };
   return stage;
 })();

@@ -72,12 +72,12 @@ nb.define("dock", function (w) {
 
   function drawNotes() {
     const rows = [];
-    if (error) rows.push(h("div.err", {}, icon("warn", true), h("span.grow", {}, error.message), error.fix ? h("button.btn.fix", { type: "button", onclick: error.fix.run }, error.fix.label) : null));
+    if (error) rows.push(h("div.err", {}, icon("warn", true), h("span.grow", {}, nb.told(error.message)), error.fix ? h("button.btn.fix", { type: "button", onclick: error.fix.run }, error.fix.label) : null));
     const shown = open ? notes : notes.slice(0, 3 - rows.length);
     for (const note of shown) rows.push(h("div" + (note.level === "info" ? ".inf" : ""), {}, icon(note.level === "info" ? "info" : "warn", true),
       note.number || note.block === "general" ? h("span.dot.sm." + (note.number ? "k" + Math.min(6, note.number) : "kg")) : null,
-      h("button.txt.grow", { type: "button", onclick: () => emit("goto", note), title: note.message }, note.message),
-      note.fix ? h("button.btn.fix", { type: "button", onclick: () => emit("fix", note) }, note.fix) : null));
+      h("button.txt.grow", { type: "button", onclick: () => emit("goto", note), title: nb.told(note.message) }, nb.told(note.message)),
+      note.fix ? h("button.btn.fix", { type: "button", onclick: () => emit("fix", note) }, nb.told(note.fix)) : null));
     if (notes.length > shown.length) rows.push(h("div.morenotes", {}, h("button.link", { type: "button", onclick: () => { open = true; drawNotes(); } }, t("more_notes", { n: notes.length - shown.length }))));
     else if (open && notes.length > 3) rows.push(h("div.morenotes", {}, h("button.link", { type: "button", onclick: () => { open = false; drawNotes(); } }, t("fewer_notes"))));
     fill(list, rows);
@@ -95,7 +95,7 @@ nb.define("dock", function (w) {
     cost.textContent = s ? "≈ " + nb.seconds(s) : "";
     button.title = busy ? t("add_to_queue_help") : t("generate_help");
     const preset = nb.state.presets.find((p) => p.name === nb.state.preset), size = nb.state.size;
-    fill(summary, icon("sliders", true), h("b", {}, preset ? preset.label : t("settings_sheet")),
+    fill(summary, icon("sliders", true), h("b", {}, preset ? nb.told(preset.label) : t("settings_sheet")),
       preset ? h("span", {}, [preset.seconds ? (preset.measured ? "" : "≈ ") + nb.seconds(preset.seconds) : null, preset.gb ? nb.gb(preset.gb) + " GB" : null].filter(Boolean).join(", ")) : null,
       h("span.grow"), size ? h("span", {}, size.width + " × " + size.height) : null, icon("down", true));
   }

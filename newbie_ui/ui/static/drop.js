@@ -67,7 +67,7 @@
     if (opener) opener.click();
     const field = /^(INPUT|TEXTAREA|SELECT)$/.test(place.tagName) ? place : place.querySelector("input, textarea, select");
     if (field) field.setAttribute("aria-invalid", "true");
-    const note = h("div.nb-err", { role: "alert" }, error.message);
+    const note = h("div.nb-err", { role: "alert" }, nb.told(error.message));
     (place.closest(".pm, .row, .block") || place).after(note);
     note.scrollIntoView({ block: "nearest" });
   });

@@ -101,7 +101,7 @@
       h("div.nb-g-marks", {}, rating(item, act), collections(item, act)),
       item.blocks.map(block),
       item.negative_prompt ? block({ name: t("negative"), text: item.negative_prompt }) : null,
-      item.notes.map((text) => h("p.cap", {}, text)));
+      item.notes.map((text) => h("p.cap", {}, nb.told(text))));
     panel.classList.add("open");
     panel.scrollTop = 0;
   };

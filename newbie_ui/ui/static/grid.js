@@ -63,7 +63,7 @@ nb.define("grid", function (w) {
       part.text.placeholder = axis ? axis.example : "";
       part.text.setAttribute("aria-label", t("grid_values_of", { axis: axis ? axisName(axis) : t("grid_values") }));
       part.text.setAttribute("aria-invalid", String(Boolean(mine && now.text)));
-      part.how.textContent = mine && now.text ? error.message : axis ? t("grid_how_" + axis.kind) : "";
+      part.how.textContent = mine && now.text ? nb.told(error.message) : axis ? t("grid_how_" + axis.kind) : "";
       part.how.classList.toggle("bad", Boolean(mine && now.text));
     }
   }
@@ -83,7 +83,7 @@ nb.define("grid", function (w) {
       fill(sum, h("b", {}, total.columns + " × " + total.rows), " · ", t(words, { n: total.pictures, time: total.seconds === null ? "" : clock(total.seconds) }));
     } else fill(sum, h("span.mut", {}, !typed ? t("grid_choose") : error ? "" : t("grid_checking")));
     whole.hidden = !error || Boolean(error.side && sides[error.side] && sides[error.side].text);
-    whole.textContent = whole.hidden ? "" : error.message;
+    whole.textContent = whole.hidden ? "" : nb.told(error.message);
     make.disabled = !total || busy;
     const words = busy ? t("grid_progress", { k: run.done + run.failed, n: run.total }) : total ? total.columns + " × " + total.rows : t("grid_off");
     head.dataset.value = words;
@@ -111,7 +111,7 @@ nb.define("grid", function (w) {
       if (node.dataset.key === key) return;
       node.dataset.key = key;
       const where = [run.columns[i % columns], run.rows[Math.floor(i / columns)]].filter(Boolean).join(", ").slice(0, 120);
-      const state = cell.note || t("grid_cell_" + cell.state.replace(" ", "_"));
+      const state = nb.told(cell.note) || t("grid_cell_" + cell.state.replace(" ", "_"));
       node.className = "gcell " + cell.state.replace(" ", "-");
       node.title = where + ": " + state;
       node.setAttribute("aria-label", t("grid_cell", { where, state }));
@@ -126,7 +126,7 @@ nb.define("grid", function (w) {
     const failed = run.failed ? ", " + t("grid_failed_n", { n: run.failed }) : "";
     const words = run.state === "drawing" ? t("grid_drawing") : run.state === "stopping" ? t("grid_stopping")
       : run.active ? t("grid_progress", { k: run.done + run.failed, n: run.total }) + failed + (run.eta === null ? "" : ", " + t("grid_left", { time: clock(Math.ceil(run.eta)) }))
-        : run.message || (run.state === "stopped" ? t("grid_stopped", { k: run.done, n: run.total }) : t("grid_made", { k: run.done, n: run.total })) + failed;
+        : nb.told(run.message) || (run.state === "stopped" ? t("grid_stopped", { k: run.done, n: run.total }) : t("grid_made", { k: run.done, n: run.total })) + failed;
     if (line.textContent !== words) line.textContent = words;
     line.classList.toggle("bad", Boolean(run.message));
     const now = run.active ? "stop" + (run.state === "running") : run.sheet;

@@ -51,7 +51,7 @@ nb.define("header", function (w) {
 
   function draw() {
     const used = pulse.used_gb, total = pulse.total_gb;
-    device.title = pulse.message || t("memory_in_use");
+    device.title = nb.told(pulse.message) || t("memory_in_use");
     name.textContent = pulse.device || t("engine_" + (pulse.state || "new"));
     bar.style.width = used && total ? Math.min(100, 100 * used / total) + "%" : "0";
     memory.textContent = used && total ? t("memory_of", { used: nb.gb(used), total: nb.gb(total) }) : "";

@@ -12,7 +12,7 @@ nb.define("settings", function (w) {
 
   function modelCard(now) {
     const model = now.model;
-    if (!model) return card(t("model"), null, h("p.sec", {}, now.message || t("engine_" + now.state)));
+    if (!model) return card(t("model"), null, h("p.sec", {}, nb.told(now.message) || t("engine_" + now.state)));
     const defaults = Object.entries(model.defaults).map(([name, value]) => t("param." + name) + " " + value).join(", ");
     return card(t("model"), model.demo ? t("settings_demo") : null,
       rows([[t("settings_name"), model.name], [t("licence"), model.licence], [t("settings_source"), model.source, true],
@@ -30,9 +30,9 @@ nb.define("settings", function (w) {
   }
   function presetCard(now) {
     const line = (row) => h("details.nb-s-preset" + (row.fits ? "" : ".off"), { open: row.recommended },
-      h("summary", {}, h("b", {}, row.label), row.recommended ? h("span.tag", {}, t("best_fit")) : null, h("span.sec.cut", {}, row.fits ? row.summary : row.reason),
+      h("summary", {}, h("b", {}, nb.told(row.label)), row.recommended ? h("span.tag", {}, t("best_fit")) : null, h("span.sec.cut", {}, nb.told(row.fits ? row.summary : row.reason)),
         h("span.cost", {}, row.seconds ? (row.measured ? "" : "≈ ") + nb.seconds(row.seconds) : "", row.gb ? " · " + (row.measured ? "" : "≈ ") + gb(row.gb) : "")),
-      row.fits ? null : h("p.sec", {}, row.summary),
+      row.fits ? null : h("p.sec", {}, nb.told(row.summary)),
       h("dl.nb-s-keys", {}, row.keys.map(([key, value, help]) => [h("dt.mono", {}, key), h("dd", {}, h("b.mono", {}, value), h("span", {}, help))])));
     return card(t("presets"), t("settings_presets_note"), now.presets.map(line));
   }

@@ -35,9 +35,9 @@ nb.define("presets", function (w) {
       return h("div.pr" + (on ? ".on" : "") + (c.fits ? "" : ".off"), {
         role: "radio", "aria-checked": String(on), "aria-disabled": c.fits ? null : "true", tabindex: on || !v.choices.some((x) => x.name === selected) ? "0" : "-1", "data-name": c.name,
         onclick: () => choose(c.name, false), onkeydown: (event) => arrows(event, c.name),
-      }, h("span.ra"), h("span.pn", {}, h("b", {}, c.label)),
-      c.fits ? [h(quantity, {}, figure(c.seconds, nb.seconds)), h(quantity, {}, figure(c.gb, (x) => nb.gb(x) + " GB")), h("span"), h("span.d", { title: c.summary }, c.recommended ? h("span.tag", {}, t("best_fit")) : null, c.summary), h("span.mb", {}, h("i", { style: { width: Math.min(100, 100 * (c.gb || 0) / device) + "%" } }))]
-        : h("span.why", { title: c.reason }, c.reason));
+      }, h("span.ra"), h("span.pn", {}, h("b", {}, nb.told(c.label))),
+      c.fits ? [h(quantity, {}, figure(c.seconds, nb.seconds)), h(quantity, {}, figure(c.gb, (x) => nb.gb(x) + " GB")), h("span"), h("span.d", { title: nb.told(c.summary) }, c.recommended ? h("span.tag", {}, t("best_fit")) : null, nb.told(c.summary)), h("span.mb", {}, h("i", { style: { width: Math.min(100, 100 * (c.gb || 0) / device) + "%" } }))]
+        : h("span.why", { title: nb.told(c.reason) }, nb.told(c.reason)));
     });
     fill(w.element, h("div.sechd", {}, h("h2", { id: "nb-preset-h" }, t("param.preset")), h("span.cap", {}, measured ? t("measured_here") : t("not_measured_yet"))),
       v.choices.length ? h("div.card.prs", { role: "radiogroup", "aria-labelledby": "nb-preset-h" }, rows) : h("div.card.hollow", {}, t("presets_loading")));
@@ -132,9 +132,11 @@ nb.define("loras", function (w) {
   v.uses = nb.stored("loras") || v.uses || [];
   const publish = () => { w.props.value = { names: v.names, uses: v.uses.map((u) => ({ ...u })) }; nb.store("loras", v.uses.length ? v.uses : null); };
   function row(u, i) {
-    const gone = !v.names.includes(u.name), set = (value) => { u.weight = Math.min(4, Math.max(-4, +value || 0)); number.value = u.weight; slider.value = u.weight; publish(); };
+    const gone = !v.names.includes(u.name), set = (value) => { u.weight = Math.min(4, Math.max(-4, +value || 0)); number.value = u.weight; slider.value = u.weight; paint(); publish(); };
     const number = h("input.in", { type: "number", min: -4, max: 4, step: 0.05, value: u.weight, "aria-label": t("weight_of", { name: u.name }), onchange: () => set(number.value) });
     const slider = h("input", { type: "range", min: -1, max: 2, step: 0.05, value: u.weight, "aria-label": t("weight_of", { name: u.name }), oninput: () => set(slider.value) });
+    const paint = () => slider.style.setProperty("--range_progress", 100 * (+slider.value + 1) / 3 + "%");
+    paint();
     return h("div.lora" + (gone ? ".gone" : ""), {}, h("span.ln", { title: u.name }, u.name), iconButton("close", t("remove"), () => { v.uses.splice(i, 1); publish(); draw(); }, { small: true }), gone ? h("small", {}, t("lora_gone")) : slider, number);
   }
   function draw() {

@@ -85,6 +85,7 @@ nb.define("stage", function (w) {
   const part = (colour, flex) => (flex > 0 ? h("i", { style: { flex, background: "var(--nb-" + colour + ")" } }) : null);
   const fine = (s) => (s < 0.005 ? "0.00" : s < 100 ? s.toFixed(2) : s.toFixed(0));
 
+  const factText = (f) => f.key === "preset" ? nb.parts.presetName(f.value) : f.key === "notes" ? f.value.split("; ").map(nb.told).join("; ") : f.value;
   function drawStats(s) {
     const stages = [["encode", s.encode, "t3"], ["denoise", s.denoise, "t1"], ["decode", s.decode, "t4"]];
     const memory = s.allocated !== null ? [["allocated", s.allocated, "t1"], ["reserved", s.reserved, "t2"]] : [["resident", s.resident, "t1"]];
@@ -97,7 +98,7 @@ nb.define("stage", function (w) {
       h("div.mem", {}, h("div.tl", { role: "img", "aria-label": used.map((m) => t(m[0]) + " " + nb.gb(m[1]) + " GB").join(", ") },
         used.map((m, i) => part(m[2], i ? Math.max(0, m[1] - used[0][1]) : m[1])), h("i", { style: { flex: Math.max(0, device - (used.length ? used[used.length - 1][1] : 0)) } })),
         h("div.lab", {}, used.map((m, i) => legend(m[2], t(m[0]), nb.gb(m[1]) + (i === used.length - 1 ? " GB" : "")))))),
-    h("div.facts", {}, s.facts.map((f) => h("div", { title: f.value }, h("span", {}, t("fact_" + f.key) === "fact_" + f.key ? f.key : t("fact_" + f.key)), h("b" + (f.warn ? ".wrn" : ""), {}, f.key === "preset" ? nb.parts.presetName(f.value) : f.value)))));
+    h("div.facts", { tabindex: 0, role: "group", "aria-label": t("what_it_cost") }, s.facts.map((f) => h("div", { title: factText(f) }, h("span", {}, t("fact_" + f.key) === "fact_" + f.key ? f.key : t("fact_" + f.key)), h("b" + (f.warn ? ".wrn" : ""), {}, factText(f))))));
   }
 
   /* While a job runs the slot is built once and then only its words and widths change: its buttons stay put. */
@@ -121,7 +122,7 @@ nb.define("stage", function (w) {
     const p = v.progress || {}, percent = Math.round(100 * (v.fraction || 0)), queued = v.state === "queued";
     const many = v.pictures > 1, skip = many || nb.state.jobs.length > 1;
     if (!run || run.key !== v.job + many + skip || !slot.contains(run.big)) buildProgress(many, skip);
-    const words = queued ? t("waiting") : v.step ? t("step_of", { step: v.step, total: v.steps }) : v.message || t("encoding");
+    const words = queued ? t("waiting") : v.step ? t("step_of", { step: v.step, total: v.steps }) : nb.told(v.message) || t("encoding");
     fill(run.big, queued ? String(v.ahead) : String(percent), " ", h("small", {}, queued ? t("ahead") : "%"));
     run.cap.textContent = words;
     run.bar.style.width = percent + "%";
@@ -133,12 +134,12 @@ nb.define("stage", function (w) {
     if (run.bell) { run.bell.setAttribute("aria-pressed", String(Boolean(nb.stored("notify")))); run.bell.lastChild.textContent = nb.stored("notify") ? t("will_notify") : t("notify_me"); }
   }
   function drawLoading(pulse) {
-    fill(slot, h("div.load", {}, h("div.row", {}, h("b", {}, pulse.message || t("engine_" + pulse.state)), h("span.grow"), h("span.mut", {}, pulse.fraction ? Math.round(100 * pulse.fraction) + " %" : "")),
+    fill(slot, h("div.load", {}, h("div.row", {}, h("b", {}, nb.told(pulse.message) || t("engine_" + pulse.state)), h("span.grow"), h("span.mut", {}, pulse.fraction ? Math.round(100 * pulse.fraction) + " %" : "")),
       h("div.tl" + (pulse.fraction || pulse.state === "failed" ? "" : ".wait"), {}, h("i", { style: { width: pulse.fraction ? 100 * pulse.fraction + "%" : "30%", background: "var(--nb-t1)" } })),
       h("div.cap", {}, pulse.state === "failed" ? t("engine_failed_help") : t("generate_queues_already"))));
   }
   function drawFailure() {
-    fill(slot, h("div.fail", { role: "alert" }, icon("warn"), h("div", {}, h("b", {}, v.error.title || t("not_made")), h("p", {}, v.error.message),
+    fill(slot, h("div.fail", { role: "alert" }, icon("warn"), h("div", {}, h("b", {}, v.error.title || t("not_made")), h("p", {}, nb.told(v.error.message)),
       v.error.reference ? h("p.cap", {}, t("log_reference", { id: v.error.reference })) : null)));
   }
   function drawSlot() {
