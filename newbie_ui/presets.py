@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +117,13 @@ def load_preset(file: str | Path) -> Preset:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PresetError(f"Preset {file.name} cannot be read: {error}. Correct or remove the file.") from error
-    checked = {key: _check(file, key, value) for key, value in values.items()}
-    return Preset(name=file.stem, **{"label": file.stem.capitalize(), **checked})
+    return preset_with(Preset(name=file.stem, label=file.stem.capitalize()), values, file.name)
+
+
+def preset_with(preset: Preset, values: Mapping[str, Any], source: str = "") -> Preset:
+    """The preset with other values, checked. Raises PresetError, which names `source` (by default the preset)."""
+    checked = {key: _check(source or preset.name, key, value) for key, value in values.items()}
+    return replace(preset, **checked)
 
 
 def rank(presets: Iterable[Preset], kind: str, total_gb: float, small_model: bool = False) -> tuple[Fit, ...]:
@@ -201,23 +206,23 @@ def _why_not(preset: Preset, kind: str, total_gb: float, small_model: bool) -> s
     return f"needs {what} {preset.device_gb:g} GB; this one has {total_gb:.1f} GB"
 
 
-def _check(file: Path, key: str, value: Any) -> Any:
+def _check(source: str, key: str, value: Any) -> Any:
     """The value as its key's type, or PresetError."""
     declared = KEYS.get(key)
     if declared is None:
-        raise PresetError(f"Preset {file.name} has the unknown key {key!r}. Known keys: {', '.join(KEYS)}.")
+        raise PresetError(f"Preset {source} has the unknown key {key!r}. Known keys: {', '.join(KEYS)}.")
     kind = type(declared.default)
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
-        raise PresetError(f"Preset {file.name}: {key} is {value!r}. Use {_wanted(declared)}.")
+        raise PresetError(f"Preset {source}: {key} is {value!r}. Use {_wanted(declared)}.")
     limits = declared.metadata
     if "choices" in limits and value not in limits["choices"]:
-        raise PresetError(f"Preset {file.name}: {key} is {value!r}. Use {_wanted(declared)}.")
+        raise PresetError(f"Preset {source}: {key} is {value!r}. Use {_wanted(declared)}.")
     if "sizes" in limits and not all(SIZE.fullmatch(size) for size in value.split()):
-        raise PresetError(f"Preset {file.name}: {key} is {value!r}. Use {_wanted(declared)}.")
+        raise PresetError(f"Preset {source}: {key} is {value!r}. Use {_wanted(declared)}.")
     if "minimum" in limits and not limits["minimum"] <= value <= limits["maximum"]:
-        raise PresetError(f"Preset {file.name}: {key} is {value!r}. Use {_wanted(declared)}.")
+        raise PresetError(f"Preset {source}: {key} is {value!r}. Use {_wanted(declared)}.")
     return value
 
 

@@ -24,11 +24,11 @@ CHARACTERS = 2
 WRONG = "binding"  # the one column that counts errors
 
 
-def accuracy(engine: LocalEngine, preset: str, number: int) -> float:
+def accuracy(engine: LocalEngine, preset: str, number: int, steps: int | None = None) -> float:
     """Percent of all attributes that are right, over this many pictures. Raises UserError when one fails."""
     scenes = held_out_scenes(CHARACTERS, number)
     captions = captions_of(scenes, MANNERS["xml"])
-    pictures = [_picture(engine, preset, text, seed) for seed, text in enumerate(captions)]
+    pictures = [_picture(engine, preset, text, seed, steps) for seed, text in enumerate(captions)]
     score = grade_pictures(load_reader(), scenes, torch.stack(pictures)).as_dict()
     return float(np.mean([percent for name, percent in score.items() if name != WRONG]))
 
@@ -44,9 +44,9 @@ def counted_work(transformer: nn.Module) -> Iterator[list[int]]:
         counting.remove()
 
 
-def _picture(engine: LocalEngine, preset: str, prompt: str, seed: int) -> torch.Tensor:
+def _picture(engine: LocalEngine, preset: str, prompt: str, seed: int, steps: int | None) -> torch.Tensor:
     """(3, H, W) from -1 to 1."""
-    for event in generate(engine, GenerateRequest(prompt=prompt, seed=seed, preset=preset)):
+    for event in generate(engine, GenerateRequest(prompt=prompt, seed=seed, preset=preset, steps=steps)):
         if isinstance(event, Failed):
             raise UserError(event.message)
         if isinstance(event, Picture):

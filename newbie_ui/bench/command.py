@@ -9,9 +9,8 @@ import contextlib
 import gc
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,51 +18,20 @@ import torch
 
 from newbie_ui.bench import report
 from newbie_ui.bench.ceilings import Ceilings, measure_ceilings
+from newbie_ui.bench.circumstances import now, versions
 from newbie_ui.bench.measure import Case, Exact, RungResult, measure_rung
-from newbie_ui.bench.reference import random_pipeline, with_reference
+from newbie_ui.bench.reference import with_reference
 from newbie_ui.bench.rungs import REFERENCE, TURBO, Rung, ladder, presets_as_rungs
+from newbie_ui.bench.setup import PROMPT, cap_memory, model_source, open_engine, parse_numbers, parse_size
 from newbie_ui.bench.work import LATENT, step_work
-from newbie_ui.engine.base import EngineState, ModelInfo
-from newbie_ui.engine.history import History
+from newbie_ui.engine.base import ModelInfo
 from newbie_ui.engine.local import LocalEngine
 from newbie_ui.engine.measure import describe_device, find_device
-from newbie_ui.engine.resolve import FULL_SIZE_DEFAULTS
 from newbie_ui.engine.source import ModelSource
-from newbie_ui.errors import EngineError, SettingsError, UserError
-from newbie_ui.model.checkpoint import DEMO, load_tokens, locate
-from newbie_ui.model.pipeline import NewbiePipeline
-from newbie_ui.presets import load_presets
+from newbie_ui.errors import SettingsError, UserError
+from newbie_ui.presets import Preset, load_presets
 from newbie_ui.request import GenerateRequest
 from newbie_ui.settings import Parser, Settings, add_flags, from_flags
-
-PROMPT = """<character_1>
-<n>character_1</n>
-<gender>1girl</gender>
-<appearance>blue_hair, long_hair, red_eyes</appearance>
-<clothing>school_uniform</clothing>
-<expression>smile</expression>
-<position>left</position>
-</character_1>
-<character_2>
-<n>character_2</n>
-<gender>1girl</gender>
-<appearance>pink_hair, twintails, green_eyes</appearance>
-<clothing>white_dress</clothing>
-<position>right</position>
-</character_2>
-<general_tags>
-<count>2girls</count>
-<background>outdoors, sky</background>
-</general_tags>"""
-FULL_SIZE = ModelInfo(
-    name="NewBie, random weights",
-    source="random",
-    licence="none",
-    demo=False,
-    hash="random0000",
-    sizes=((1024, 1024),),
-    defaults=dict(FULL_SIZE_DEFAULTS),
-)
 
 
 @dataclass(frozen=True)
@@ -75,7 +43,7 @@ class Options:
     sizes: tuple[tuple[int, int], ...]  # empty: the model's default
     batches: tuple[int, ...]
     rounds: int
-    side_rounds: int  # of rungs that no other builds on
+    side_rounds: int  # of rungs that no target is about
     steps: int | None
     judged: int
     random_weights: bool
@@ -114,7 +82,9 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument("--sizes", default="", metavar="WxH,…", help="sizes (default: the model's)")
     parser.add_argument("--batch", default="1", metavar="N,…", help="pictures made together (default: 1)")
     parser.add_argument("--rounds", default="10", metavar="N", help="batches in the steady state (default: 10)")
-    parser.add_argument("--side-rounds", default="", metavar="N", help="the same for side steps (default: --rounds)")
+    parser.add_argument(
+        "--side-rounds", default="", metavar="N", help="the same for rungs that no target is about (default: --rounds)"
+    )
     parser.add_argument("--steps", default="", metavar="N", help="steps (default: the model's)")
     parser.add_argument("--accuracy", default="", metavar="N", help="let the demo's reader judge N pictures a rung")
     parser.add_argument(
@@ -136,8 +106,8 @@ def parse(argv: Sequence[str]) -> Options:
     return Options(
         settings=settings,
         rungs=tuple(rungs),
-        sizes=tuple(_size(text) for text in flags["sizes"].split(",") if text),
-        batches=tuple(_numbers("--batch", flags["batch"])),
+        sizes=tuple(parse_size("--sizes", text) for text in flags["sizes"].split(",") if text),
+        batches=tuple(parse_numbers("--batch", flags["batch"])),
         rounds=rounds,
         side_rounds=_number("--side-rounds", flags["side_rounds"] or str(rounds)),
         steps=_number("--steps", flags["steps"]) if flags["steps"] else None,
@@ -148,6 +118,10 @@ def parse(argv: Sequence[str]) -> Options:
     )
 
 
+def _number(flag: str, text: str) -> int:
+    return parse_numbers(flag, text)[0]
+
+
 def _cap(text: str, kind: str) -> float | None:
     if not text:
         return None
@@ -156,35 +130,14 @@ def _cap(text: str, kind: str) -> float | None:
     return 0.0 if text == "preset" else float(_number("--cap-gb", text))
 
 
-def cap_memory(gb: float, total_gb: float) -> None:
-    """A hard cap, to see what happens on a smaller card; 0 lifts it."""
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(min(1.0, gb / total_gb) if gb else 1.0)
-
-
-@contextlib.contextmanager
-def uncapped(device: torch.device) -> Iterator[None]:
-    """Random weights are made on the card, which a real checkpoint would not be."""
-    if device.type != "cuda":
-        yield
-        return
-    before = torch.cuda.get_per_process_memory_fraction()
-    torch.cuda.set_per_process_memory_fraction(1.0)
-    try:
-        yield
-    finally:
-        torch.cuda.empty_cache()
-        torch.cuda.set_per_process_memory_fraction(before)
-
-
 def bench(options: Options, say) -> report.Run:
     """Measure everything; `say` prints as it goes."""
-    source = _source(options)
+    source = model_source(options.settings, options.random_weights)
     ours = [rung for rung in options.rungs if not rung.reference]
     reference = [rung for rung in options.rungs if rung.reference]
     results: list[RungResult] = []
     failures: dict[str, str] = {}
-    with _opened(options, source, ours or reference) as engine:
+    with open_engine(options.settings, source, _presets(options, ours or reference)) as engine:
         config = dict(engine.rig.pipe.transformer.config)
         device, model, dtype = engine.device, engine.model, engine.rig.plan.dtype
         requests = [
@@ -204,12 +157,11 @@ def bench(options: Options, say) -> report.Run:
         results += _climb(engine, ours, cases, options, failures, say)
     if reference:
         gc.collect()
-        with _opened(options, _with_reference(source, find_device(options.settings.device)), reference) as engine:
+        stand_in = _with_reference(source, find_device(options.settings.device))
+        with open_engine(options.settings, stand_in, _presets(options, reference)) as engine:
             results = [*_climb(engine, reference, cases, options, failures, say), *results]
     say(report.table(results, REFERENCE))
-    return report.Run(
-        device, model.name, dtype, ceilings, tuple(results), failures, report.now(), report.versions(), sys.argv[1:]
-    )
+    return report.Run(device, model.name, dtype, ceilings, tuple(results), failures, now(), versions(), sys.argv[1:])
 
 
 def _climb(
@@ -218,12 +170,12 @@ def _climb(
     """Every rung at every size and batch. A rung that fails is told and passed over."""
     results = []
     exact: dict[tuple[int, int], Exact] = {}  # pictures of the same seeds, also of other batches
-    for request, case in cases:
-        for rung in rungs:
+    for rung in rungs:  # outermost: another one may have to read the weights again
+        for request, case in cases:
             if rung.largest_side and max(request.width, request.height) > rung.largest_side:
                 continue
             sized = replace(rung, preset=replace(rung.preset, name=_sized_name(rung, request.images)))
-            case = replace(case, rounds=options.side_rounds if rung.step else options.rounds)
+            case = replace(case, rounds=options.side_rounds if rung.side else options.rounds)
             if options.cap_gb is not None:
                 cap_memory(options.cap_gb or rung.preset.device_gb, engine.device.total_gb)
             try:
@@ -237,37 +189,14 @@ def _climb(
     return results
 
 
-def _opened(options: Options, source: ModelSource, rungs: Sequence[Rung]) -> LocalEngine:
-    presets = [
+def _presets(options: Options, rungs: Sequence[Rung]) -> list[Preset]:
+    return [
         replace(rung.preset, name=_sized_name(rung, batch), batch=batch) for rung in rungs for batch in options.batches
     ]
-    settings = replace(options.settings, preset=presets[0].name)
-    engine = LocalEngine(settings, source=source, history=History(), presets=presets)
-    engine.open()
-    engine.wait_until_open()
-    if engine.status().state is EngineState.FAILED:
-        raise EngineError(engine.status().message)
-    return engine
 
 
 def _sized_name(rung: Rung, batch: int) -> str:
     return f"{rung.name}-{batch}"
-
-
-def _source(options: Options) -> ModelSource:
-    if not options.random_weights:
-        return ModelSource.from_settings(options.settings)
-    device = find_device(options.settings.device)
-    return ModelSource(
-        describe=lambda progress: FULL_SIZE,
-        load=partial(_load_random, device),
-        tokenizer=lambda: load_tokens(locate(DEMO), "text_encoder"),
-    )
-
-
-def _load_random(device: torch.device, dtype: torch.dtype, progress) -> NewbiePipeline:
-    with uncapped(device):
-        return random_pipeline(dtype, device)
 
 
 def _with_reference(source: ModelSource, device: torch.device) -> ModelSource:
@@ -309,21 +238,3 @@ def _chosen(rungs: list[Rung], names: str) -> list[Rung]:
     if unknown := [name for name in names.split(",") if name not in known]:
         raise SettingsError(f"--rungs has {unknown[0]!r}. Here there are: {', '.join(known)}.")
     return [known[name] for name in names.split(",")]
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, by, height = text.lower().replace("×", "x").partition("x")
-    if not (by and width.isdigit() and height.isdigit()):
-        raise SettingsError(f"--sizes has {text!r}. Use sizes such as 1024x1024,512x768.")
-    return int(width), int(height)
-
-
-def _number(flag: str, text: str) -> int:
-    return _numbers(flag, text)[0]
-
-
-def _numbers(flag: str, text: str) -> list[int]:
-    parts = [part for part in text.split(",") if part]
-    if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise SettingsError(f"{flag} is {text!r}. Use whole numbers above 0.")
-    return [int(part) for part in parts]

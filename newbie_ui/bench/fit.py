@@ -34,7 +34,9 @@ class Row:
     seconds: float  # a picture
 
 
-def fit(ends: Sequence[float], thresholds: Sequence[float], number: int, device: str, say) -> list[Row]:
+def fit(
+    ends: Sequence[float], thresholds: Sequence[float], number: int, device: str, steps: int | None, say
+) -> list[Row]:
     """All combinations, the exact one first."""
     kind = find_device(device).type
     pairs = dict.fromkeys([(1.0, 0.0), *((end, threshold) for end in ends for threshold in thresholds)])
@@ -49,13 +51,13 @@ def fit(ends: Sequence[float], thresholds: Sequence[float], number: int, device:
     rows: list[Row] = []
     with LocalEngine(settings, history=History(), presets=list(presets.values())) as engine:
         engine.wait_until_open()
-        accuracy(engine, first, 1)  # warm up
+        accuracy(engine, first, 1, steps)  # warm up
         transformer = engine.rig.pipe.transformer
         for (end, threshold), preset in presets.items():
             started = time.perf_counter()
             with counted_work(transformer) as passes:
-                percent = accuracy(engine, preset.name, number)
-            full = 2 * number * engine.model.defaults["steps"]
+                percent = accuracy(engine, preset.name, number, steps)
+            full = 2 * number * (steps or engine.model.defaults["steps"])
             rows.append(Row(end, threshold, sum(passes) / full, percent, (time.perf_counter() - started) / number))
             say(_line(rows[-1]))
     return rows
@@ -71,10 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ends", default="1,0.6,0.4", help="ends of guidance, 0 noise to 1 picture")
     parser.add_argument("--thresholds", default="0,0.05,0.1,0.2", help="of the step cache")
     parser.add_argument("--pictures", type=int, default=100, help="pictures a combination")
+    parser.add_argument("--steps", type=int, help="default: the model's")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args(argv)
     ends, thresholds = ([float(part) for part in text.split(",")] for text in (given.ends, given.thresholds))
-    rows = fit(ends, thresholds, given.pictures, given.device, lambda text: print(text, flush=True))
+    rows = fit(ends, thresholds, given.pictures, given.device, given.steps, lambda text: print(text, flush=True))
     chosen = best(rows)
     print(f"best: {_line(chosen)}")
     print(json.dumps({"pictures": given.pictures, "rows": [asdict(row) for row in rows], "best": asdict(chosen)}))

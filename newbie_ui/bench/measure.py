@@ -2,8 +2,8 @@
 
 The first picture is timed by itself (it includes changing the preset and compiling), then one with a prompt that was
 not encoded before; the steady state is the median of the rounds after them, each with another seed. Memory is the peak
-over all of them, so encoders and decoding are in it. Quality is compared with the exact rung of the same run: one
-velocity at fixed input against the same weights in float32, and pictures of the same seeds.
+over all of them, so encoders and decoding are in it. Quality: one velocity at fixed input against the same weights in
+float32, and pictures of the same seeds against the first rung of the same run that has our transformer.
 """
 
 from __future__ import annotations
@@ -64,16 +64,16 @@ class RungResult:
     resident_gb: float | None
     recompiled: int  # graphs compiled in the rounds: should be none
     velocity_error: float | None  # relative, against float32
-    psnr_db: float | None  # of pictures, against the exact rung
+    psnr_db: float | None  # of pictures, against the first rung's
     accuracy: float | None = None  # percent by the demo model's measure
     facts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Exact:
-    """What the exact rung made, to compare the others with."""
+    """What the first rung of a size made, to compare the others with."""
 
-    velocity: Tensor | None = None  # in float32, or as the exact rung has it where the card has no room for that
+    velocity: Tensor | None = None  # in float32
     pictures: list[np.ndarray] = field(default_factory=list)
 
 
@@ -88,7 +88,7 @@ class Case:
 
 
 def measure_rung(engine: LocalEngine, rung: Rung, case: Case, exact: Exact) -> RungResult:
-    """Run a rung's first pictures and its rounds. The exact rung fills what is still empty of `exact`.
+    """Run a rung's first pictures and its rounds. The first of all fills `exact` for the others.
 
     Raises UserError when the engine fails.
     """
@@ -145,22 +145,23 @@ def _quality(
         return {"velocity_error": None, "psnr_db": None}
     pictures = [np.asarray(result.image, dtype=np.float32) for result in results[:COMPARED_PICTURES]]
     speed = velocity(engine.rig, request.width, request.height)
-    fresh = rung.exact and exact.velocity is None
-    if fresh:
+    first = not exact.pictures
+    if first:
         exact.velocity, exact.pictures = exact_velocity(engine.rig, request.width, request.height), pictures
-    psnr_db = None if fresh else psnr(pictures, exact.pictures)
+    psnr_db = None if first else psnr(pictures, exact.pictures)
     return {"velocity_error": _relative(speed, exact.velocity), "psnr_db": psnr_db}
 
 
-def exact_velocity(rig: Rig, width: int, height: int) -> Tensor:
-    """The same as `velocity`, from a float32 copy of the weights; in the rig's own format where that does not fit."""
+def exact_velocity(rig: Rig, width: int, height: int) -> Tensor | None:
+    """The same as `velocity`, from a float32 copy of the weights; None where there cannot be one."""
     own = rig.pipe.transformer
+    if rig.plan.quantize != "off" or rig.plan.offload != "off":
+        return None
     try:
         rig.pipe.transformer = copy.deepcopy(own).float()
         return velocity(rig, width, height)
     except torch.OutOfMemoryError:
-        rig.pipe.transformer = own
-        return velocity(rig, width, height)
+        return None
     finally:
         rig.pipe.transformer = own
         rig.free()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ from newbie_ui.bench.ceilings import Ceilings
 from newbie_ui.bench.measure import RungResult
 from newbie_ui.engine.base import DeviceInfo
 
-PACKAGES = ("torch", "diffusers", "transformers")
 TABLE = (
     ("rung", "rung", "{}"),
     ("size", None, "{}"),
@@ -53,14 +49,6 @@ class Run:
     at: str
     versions: Mapping[str, str]
     command: Sequence[str] = ()  # the flags
-
-
-def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
 
 
 def ceilings_text(ceilings: Ceilings, floor_ms: float, fp8_floor_ms: float | None) -> str:

@@ -38,12 +38,25 @@ def use_disk_cache(environ: MutableMapping[str, str] = os.environ) -> None:
 
 
 def compile_blocks(
-    transformer: nn.Module, mode: str = "default", fullgraph: bool = True, backend: str = "inductor"
+    transformer: nn.Module, mode: str = "default", backend: str = "inductor", inside_hooks: bool = False
 ) -> None:
-    """Compile the blocks in place; the graph is built at the first call of each shape."""
+    """Compile the blocks in place; the graph is built at the first call of each shape.
+
+    `inside_hooks`: only what the block itself computes, so that a step cache's hooks, which decide by numbers, stay
+    around the graph. Compiled with them it falls into pieces that take several times as long to build.
+    """
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
-    options = {"mode": mode} if backend == "inductor" else {}
-    transformer.compile_repeated_blocks(fullgraph=fullgraph, dynamic=False, backend=backend, **options)
+    options = {"fullgraph": True, "dynamic": False, "backend": backend}
+    options |= {"mode": mode} if backend == "inductor" else {}
+    if not inside_hooks:
+        return transformer.compile_repeated_blocks(**options)
+    for block in _blocks(transformer):
+        block.forward = torch.compile(block.forward, **options)
+
+
+def _blocks(transformer: nn.Module) -> list[nn.Module]:
+    names = getattr(transformer, "_repeated_blocks", None) or ()
+    return [module for module in transformer.modules() if type(module).__name__ in names]
 
 
 def compile_decoder(vae: nn.Module) -> None:
@@ -72,9 +85,11 @@ def seconds_compiling() -> float:
 
 
 def undo(module: nn.Module) -> None:
-    """Back to eager, for the module and all inside it."""
+    """Back to eager, for the module and all inside it. Hooks around the blocks must be gone."""
     for part in module.modules():
         part._compiled_call_impl = None
+    for block in _blocks(module):
+        vars(block).pop("forward", None)
 
 
 class CompileState:

@@ -108,6 +108,7 @@ class LocalEngine(QueuedEngine):
         self._stages: Stages | None = None
         self._decode_s: float | None = None
         self._to_warm: list[Shape] = []
+        self._decoders: list[tuple[int, int]] = []  # sizes whose decoder is to be compiled after that
         self._freed = False
 
     # ---- the rest of the protocol ------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ class LocalEngine(QueuedEngine):
     @property
     def warming(self) -> bool:
         """Whether shapes are compiled now or will be in the next quiet moment."""
-        return self._compile_state() == "compiling" or bool(self._to_warm)
+        return bool(self._to_warm or self._decoders)
 
     # ---- hooks of QueuedEngine ---------------------------------------------------------------------------------
 
@@ -195,20 +196,27 @@ class LocalEngine(QueuedEngine):
 
     def _has_idle_work(self) -> bool:
         self._to_warm = [shape for shape in self._to_warm if self._rig.compiled.is_cold(shape)]
-        return bool(self._to_warm)
+        return self.warming
 
     def _idle_work(self) -> None:
-        shape = self._to_warm[0]
-        self._message = f"Compiling for {shape.width}×{shape.height} and prompts up to {shape.bucket} tokens"
-        self._rig.compiled.begin(shape)
-        self._to_warm.pop(0)
         started = time.perf_counter()
-        self._stages.warm(shape)
-        self._rig.compiled.done(shape)
+        if self._to_warm:
+            shape = self._to_warm[0]
+            self._message = f"Compiling for {shape.width}×{shape.height} and prompts up to {shape.bucket} tokens"
+            self._rig.compiled.begin(shape)
+            self._stages.warm(shape)
+            self._rig.compiled.done(shape)
+            self._to_warm.pop(0)
+        else:
+            width, height = self._decoders[0]
+            self._message = f"Compiling the decoder for {width}×{height}"
+            self._stages.warm_decoder(width, height)
+            self._decoders.pop(0)
         log.info("%s took %.1f s", self._message, time.perf_counter() - started)
 
     def _drop_idle_work(self) -> None:
         self._to_warm.clear()
+        self._decoders.clear()
         self._rig.compiled.give_up()
         self._rig.free()
 
@@ -303,7 +311,7 @@ class LocalEngine(QueuedEngine):
         """One picture at a time, so that decoding a batch needs no more memory than decoding one."""
         self._stage = "decode"
         # The decoder takes long to compile: while that is still to be done in a quiet moment, the picture goes first.
-        later = any((shape.width, shape.height) == (row.width, row.height) for shape in self._to_warm)
+        later = (row.width, row.height) in self._decoders
         while True:
             try:
                 return self._stages.decode(latents, row, eager=later)
@@ -381,6 +389,8 @@ class LocalEngine(QueuedEngine):
             try:
                 self._rig.use(plan)
                 self._to_warm = shapes_to_warm(plan, self.model.sizes)
+                sizes = dict.fromkeys((shape.width, shape.height) for shape in self._to_warm)
+                self._decoders = list(sizes) if plan.compile_vae else []
                 return
             except Exception as error:
                 if not is_out_of_memory(error):

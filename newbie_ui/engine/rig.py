@@ -69,10 +69,13 @@ class Rig:
             self._read(plan)
             before = None
         self._threads(plan)
+        if before is not None and before.step_cache:  # its hooks lie around what may be compiled
+            self.pipe.transformer.disable_cache()
         self._compile(before, plan)
         if before is None or before.offload != plan.offload:
             self._place(plan)
-        self._cache_steps(before, plan)
+        if plan.step_cache:
+            self.pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=plan.step_cache))
         self._record_steps(plan)
         self.pipe.split_guidance = True if plan.split_guidance else self._split
         if plan.attention != "auto":
@@ -163,20 +166,11 @@ class Rig:
         if plan.compile != "off" or plan.compile_vae:
             compile.use_disk_cache()
         if plan.compile == "block":
-            compile.compile_blocks(self.pipe.transformer, plan.compile_mode, fullgraph=plan.step_cache == 0)
+            compile.compile_blocks(self.pipe.transformer, plan.compile_mode, inside_hooks=plan.step_cache > 0)
         if plan.compile_vae:
             compile.compile_decoder(self.pipe.vae)
         self.compiled.reset(plan.compile != "off")
         self.pipe.caption_buckets = CAPTION_BUCKETS if plan.compile != "off" else None
-
-    def _cache_steps(self, before: Plan | None, plan: Plan) -> None:
-        transformer = self.pipe.transformer
-        if plan.step_cache == (before.step_cache if before else 0.0):
-            return
-        if transformer.is_cache_enabled:
-            transformer.disable_cache()
-        if plan.step_cache:
-            transformer.enable_cache(FirstBlockCacheConfig(threshold=plan.step_cache))
 
     def _record_steps(self, plan: Plan) -> None:
         """Steps of small pictures as CUDA graphs, where nothing moves between them and all are alike."""

@@ -120,25 +120,31 @@ class Stages:
         return Shape(row.width, row.height, len(rows), bucket, row.guidance_scale != 1, len(row.loras))
 
     def warm(self, shape: Shape) -> None:
-        """One step and one decoding of this shape with made-up numbers, so that its graphs are built."""
-        pipe, config = self._rig.pipe, self._rig.pipe.transformer.config
-        empty = Conditioning(
-            features=torch.zeros(shape.batch, shape.bucket, config.cap_feat_dim),
-            mask=torch.ones(shape.batch, shape.bucket, dtype=torch.bool),
-            pooled=torch.zeros(shape.batch, config.clip_text_dim) if config.clip_text_dim else None,
-        )
+        """A step of each kind of this shape with made-up numbers, so that its graphs are built."""
+        pipe = self._rig.pipe
+        full, short = (self._blank(shape.batch, tokens) for tokens in (shape.bucket, 1))
         latents = pipe.prepare_latents(list(range(shape.batch)), shape.height, shape.width)
         self._rig.tune_attention(shape.width * shape.height // SIZE_MULTIPLE**2 + shape.bucket)
         with self._rig.placement.stage("denoise"):
             for guided in self._kinds_of_steps(shape):
                 options = {"steps": 2, "guidance_scale": 2.0 if guided else 1.0}
-                steps = pipe.denoise(empty, empty if guided else None, latents, **options)
-                latents = next(steps).latents
+                steps = pipe.denoise(full, short if guided else None, latents, **options)
+                next(steps)
                 steps.close()
-        if self._rig.plan.compile_vae:
-            with self._rig.placement.stage("decode"):
-                if not self._rig.tile(shape.width * shape.height):
-                    pipe.decode(latents[:1])
+
+    def _blank(self, rows: int, tokens: int) -> Conditioning:
+        config = self._rig.pipe.transformer.config
+        pooled = torch.zeros(rows, config.clip_text_dim) if config.clip_text_dim else None
+        features = torch.zeros(rows, tokens, config.cap_feat_dim)
+        return Conditioning(features, torch.ones(rows, tokens, dtype=torch.bool), pooled)
+
+    @torch.no_grad()
+    def warm_decoder(self, width: int, height: int) -> None:
+        """The same for decoding, unless pictures of this size are decoded in stripes."""
+        pipe = self._rig.pipe
+        with self._rig.placement.stage("decode"):
+            if not self._rig.tile(width * height):
+                pipe.decode(pipe.prepare_latents([0], height, width))
 
     def _kinds_of_steps(self, shape: Shape) -> Sequence[bool]:
         """Guided steps and, where guidance ends early, also those without."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers import FirstBlockCacheConfig
 
 from newbie_ui.engine import compile
 from newbie_ui.engine.plan import Plan
@@ -51,6 +52,43 @@ def test_compiled_blocks_share_one_graph_and_give_the_same_numbers(transformer):
 
 
 @torch.no_grad()
+def test_a_step_cache_around_compiled_blocks_needs_no_other_graphs(transformer):
+    exact, graphs = transformer(*inputs()).sample, []
+
+    def counting(graph, example_inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    def run(x):
+        with transformer.cache_context("both"):
+            return transformer(x, *inputs()[1:]).sample
+
+    compile.compile_blocks(transformer, backend=counting, inside_hooks=True)
+    transformer.enable_cache(FirstBlockCacheConfig(threshold=0.5))
+    x = inputs()[0]
+    assert torch.allclose(run(x), exact, atol=1e-5)
+    reused = run(x + 1e-3)
+    assert not torch.allclose(reused, run(x * -3), atol=1e-2)
+    assert len(graphs) == 1
+    transformer.disable_cache()
+    compile.undo(transformer)
+    assert all("forward" not in vars(block) for block in transformer.layers)
+    assert torch.equal(transformer(*inputs()).sample, exact)
+
+
+@torch.no_grad()
+def test_what_was_compiled_is_counted_and_timed(transformer):
+    before = compile.graphs_built(), compile.seconds_compiling()
+    compile.compile_blocks(transformer, backend="eager")
+    transformer(*inputs())
+    assert compile.graphs_built() == before[0] + 1
+    assert compile.seconds_compiling() > before[1]
+    with compile.as_written(transformer.layers[0]):
+        assert transformer.layers[0]._compiled_call_impl is None
+    assert transformer.layers[0]._compiled_call_impl is not None
+
+
+@torch.no_grad()
 def test_many_shapes_do_not_fall_back_to_eager(transformer):
     graphs = []
     with torch._dynamo.config.patch(recompile_limit=2):  # torch's own is 8, and as silent
@@ -70,7 +108,7 @@ def test_compiling_is_taken_back(transformer):
 
 def test_a_rig_turns_compiling_on_and_off_with_the_plan(monkeypatch):
     monkeypatch.setattr(
-        compile, "compile_blocks", lambda t, mode, fullgraph: t.compile_repeated_blocks(backend="eager")
+        compile, "compile_blocks", lambda t, mode, inside_hooks: t.compile_repeated_blocks(backend="eager")
     )
     monkeypatch.setattr(compile, "use_disk_cache", lambda: None)
     rig = Rig(lambda dtype, progress: tiny.pipeline(), torch.device("cpu"), lambda message, fraction: None)

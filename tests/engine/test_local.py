@@ -377,7 +377,7 @@ def test_the_presets_show_what_was_measured_and_the_queue_uses_it(make_engine, s
 def test_shapes_are_compiled_while_idle_and_a_job_of_that_shape_finds_them_warm(settings, monkeypatch):
     monkeypatch.setattr(compile, "use_disk_cache", lambda: None)
     monkeypatch.setattr(
-        compile, "compile_blocks", lambda t, mode, fullgraph: t.compile_repeated_blocks(backend="eager")
+        compile, "compile_blocks", lambda t, mode, inside_hooks: t.compile_repeated_blocks(backend="eager")
     )
     engine = LocalEngine(replace(settings, preset="warmed"), source=tiny_source())
     assert engine.status().compile == "off"
@@ -394,7 +394,7 @@ def test_shapes_are_compiled_while_idle_and_a_job_of_that_shape_finds_them_warm(
 def test_a_failure_while_idle_stops_the_idling_only(settings, monkeypatch):
     monkeypatch.setattr(compile, "use_disk_cache", lambda: None)
     monkeypatch.setattr(
-        compile, "compile_blocks", lambda t, mode, fullgraph: t.compile_repeated_blocks(backend="eager")
+        compile, "compile_blocks", lambda t, mode, inside_hooks: t.compile_repeated_blocks(backend="eager")
     )
     monkeypatch.setattr(Stages, "warm", lambda self, shape: 1 / 0)
     with LocalEngine(replace(settings, preset="warmed"), source=tiny_source()) as engine:

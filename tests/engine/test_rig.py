@@ -126,7 +126,7 @@ def test_a_plan_that_failed_half_way_is_applied_from_the_start_the_next_time(mon
     loads = []
     rig = Rig(lambda dtype, progress: loads.append(1) or tiny.pipeline(), CPU, lambda *_: None)
     rig.use(PLAN)
-    monkeypatch.setattr(rig, "_cache_steps", lambda *_: (_ for _ in ()).throw(RuntimeError("x")))
+    monkeypatch.setattr(rig, "_record_steps", lambda *_: (_ for _ in ()).throw(RuntimeError("x")))
     with pytest.raises(RuntimeError):
         rig.use(replace(PLAN, tiling="on"))
     monkeypatch.undo()
