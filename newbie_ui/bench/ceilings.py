@@ -7,6 +7,7 @@ the floor says how much is left to gain.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ import torch.nn.functional as F
 from newbie_ui.bench.work import StepWork, layer_shapes
 from newbie_ui.engine import attention
 from newbie_ui.engine.measure import synchronize
+
+log = logging.getLogger(__name__)
 
 FP8_FROM = (8, 9)  # compute capability
 
@@ -57,7 +60,43 @@ def measure_ceilings(
         took = attention.time_backend(name, device, dtype, shapes.heads, shapes.head_dim, tokens, rows, rounds)
         if took:
             kernels[name] = operations / took
+    for name, took in others_s(device, dtype, (rows, tokens, shapes.heads, shapes.head_dim), rounds).items():
+        kernels[name] = operations / took
     return Ceilings(matmul, fp8, kernels)
+
+
+def others_s(
+    device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int, int], rounds: int
+) -> dict[str, float]:
+    """Seconds of torch's kernels that the engine has no use for unless one of them wins: flex and variable length.
+
+    On a card only; what a torch release does not have, or refuses, is left out.
+    """
+    if device.type != "cuda":
+        return {}
+    found = {}
+    for name, prepare in (("flex", _flex), ("varlen", _varlen)):
+        try:
+            found[name] = best_s(prepare(device, dtype, *shape), device, rounds)
+        except Exception as error:  # compilers and kernels fail in any way they like
+            log.info("attention kernel %s is not usable here: %s", name, str(error)[:120])
+    return found
+
+
+def _flex(device: torch.device, dtype: torch.dtype, rows: int, tokens: int, heads: int, width: int) -> Callable:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    q, k, v = (torch.randn(rows, heads, tokens, width, device=device, dtype=dtype) for _ in range(3))
+    compiled = torch.compile(flex_attention, dynamic=False)
+    return lambda: compiled(q, k, v)
+
+
+def _varlen(device: torch.device, dtype: torch.dtype, rows: int, tokens: int, heads: int, width: int) -> Callable:
+    from torch.nn.attention.varlen import varlen_attn
+
+    q, k, v = (torch.randn(rows * tokens, heads, width, device=device, dtype=dtype) for _ in range(3))
+    starts = torch.arange(0, rows * tokens + 1, tokens, device=device, dtype=torch.int32)
+    return lambda: varlen_attn(q, k, v, starts, starts, tokens, tokens)
 
 
 def has_fp8(device: torch.device) -> bool:

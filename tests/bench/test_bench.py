@@ -7,7 +7,9 @@ import json
 
 import pytest
 import torch
+from diffusers import FirstBlockCacheConfig
 
+from newbie_ui.bench import accuracy, ceilings, command
 from newbie_ui.bench.ceilings import measure_ceilings
 from newbie_ui.bench.command import main
 from newbie_ui.bench.measure import psnr
@@ -15,6 +17,7 @@ from newbie_ui.bench.reference import random_pipeline, with_reference
 from newbie_ui.bench.rungs import ladder
 from newbie_ui.bench.work import layer_shapes, step_work
 from newbie_ui.engine.base import DeviceInfo
+from newbie_ui.errors import EngineError
 from newbie_ui.presets import Preset
 from tests import tiny
 
@@ -39,11 +42,20 @@ def test_the_work_of_the_full_size_is_what_it_is_known_to_be():
 
 def test_the_floor_is_the_work_at_the_measured_rates():
     config = dict(tiny.pipeline().transformer.config)
-    ceilings = measure_ceilings(config, torch.device("cpu"), torch.float32, tokens=32, rounds=2)
-    assert set(ceilings.matmul) == {"qkv", "out", "w1+w3", "w2"}
-    assert set(ceilings.attention) == {"native"}
-    small, large = (ceilings.floor_s(step_work(config, 64, side, [16]), config) for side in (64, 128))
+    rates = measure_ceilings(config, torch.device("cpu"), torch.float32, tokens=32, rounds=2)
+    assert set(rates.matmul) == {"qkv", "out", "w1+w3", "w2"}
+    assert set(rates.attention) == {"native"}
+    small, large = (rates.floor_s(step_work(config, 64, side, [16]), config) for side in (64, 128))
     assert 0 < small < large
+
+
+def test_kernels_that_fail_or_are_not_there_are_left_out_of_the_ceilings(monkeypatch):
+    for name, work in (("_flex", lambda *shape: 1 / 0), ("_varlen", lambda device, dtype, rows, *rest: lambda: rows)):
+        monkeypatch.setattr(ceilings, name, work)
+    monkeypatch.setattr(ceilings, "synchronize", lambda device: None)
+    shape = (2, 16, 2, 8)
+    assert set(ceilings.others_s(torch.device("cuda"), torch.bfloat16, shape, rounds=1)) == {"varlen"}
+    assert ceilings.others_s(torch.device("cpu"), torch.bfloat16, shape, rounds=1) == {}
 
 
 def test_a_card_climbs_further_than_a_processor():
@@ -106,9 +118,78 @@ def test_a_run_tells_the_ceilings_first_and_ends_with_one_json_line(run):
     assert list(by_name) == ["reference", "eager", "stripes"]
     assert by_name["stripes"]["velocity_error"] < 1e-5
     assert by_name["stripes"]["psnr_db"] > 40
-    assert by_name["reference"]["velocity_error"] is None
+    assert by_name["eager"]["velocity_error"] == 0  # float32 itself
+    assert by_name["eager"]["encode_new_s"] > by_name["eager"]["encode_s"] > 0
+    assert all(r["recompiled"] == 0 for r in by_name.values())
+    assert by_name["reference"]["velocity_error"] is by_name["reference"]["new_prompt_s"] is None
     assert all(r["steady_s"] > 0 and r["first_s"] > 0 and r["resident_gb"] > 0.1 for r in by_name.values())
     assert data["ceilings"]["matmul"]["qkv"] > 0
+
+
+def test_a_rung_that_fails_is_told_and_the_others_go_on(tmp_path, capsys, monkeypatch):
+    measure = command.measure_rung
+
+    def failing(engine, rung, case, exact):
+        if rung.preset.tiling == "on":
+            raise EngineError("There is no room.")
+        return measure(engine, rung, case, exact)
+
+    monkeypatch.setattr(command, "measure_rung", failing)
+    argv = [
+        "--model",
+        str(tiny.save(tmp_path)),
+        "--rungs",
+        "stripes,eager",
+        "--device",
+        "cpu",
+        "--rounds",
+        "1",
+        "--steps",
+        "2",
+    ]
+    assert main(argv) == 0
+    data = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [r["rung"] for r in data["results"]] == ["eager"]
+    assert data["failures"] == {"stripes 64×64 batch 1": "There is no room."}
+
+
+def test_pictures_of_a_batch_are_compared_with_those_made_alone(tmp_path, capsys):
+    argv = ["--model", str(tiny.save(tmp_path)), "--preset", "cpu", "--batch", "1,2", "--device", "cpu"]
+    assert main([*argv, "--rounds", "2", "--steps", "2", "--sizes", "64x64"]) == 0
+    alone, together = json.loads(capsys.readouterr().out.splitlines()[-1])["results"]
+    assert (alone["batch"], together["batch"]) == (1, 2)
+    assert alone["psnr_db"] is None
+    assert together["psnr_db"] > 45
+
+
+def test_accuracy_is_what_the_reader_finds(monkeypatch):
+    class Score:
+        def as_dict(self):
+            return {"hair": 90.0, "eyes": 100.0, "binding": 3.0}
+
+    asked = []
+    monkeypatch.setattr(
+        accuracy, "_picture", lambda engine, preset, text, seed, steps: asked.append(text) or torch.zeros(3, 8, 8)
+    )
+    monkeypatch.setattr(accuracy, "load_reader", lambda: None)
+    monkeypatch.setattr(accuracy, "grade_pictures", lambda reader, scenes, images: Score())
+    assert accuracy.accuracy(None, "p", 3) == 95.0
+    assert len(set(asked)) == 3
+
+
+@torch.no_grad()
+def test_work_that_a_step_cache_leaves_out_is_not_counted():
+    pipe = tiny.pipeline()
+    text, latents = pipe.encode(["blue_hair"], ""), pipe.prepare_latents([1], 64, 64)
+    counts = []
+    for threshold in (0.0, 0.9):
+        if threshold:
+            pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=threshold))
+        with accuracy.counted_work(pipe.transformer) as rows:
+            list(pipe.denoise(text, None, latents, steps=6))
+        counts.append(sum(rows))
+    assert counts[0] == 6
+    assert counts[1] < 6
 
 
 def test_a_run_is_appended_to_a_csv(run):
