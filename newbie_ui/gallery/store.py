@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from newbie_ui.errors import PictureError
+from newbie_ui.errors import PictureError, SettingsError
 from newbie_ui.gallery import marks, query, scan
 from newbie_ui.gallery.cards import Card, Entry, Facets, Page, card_of, facets_of, names
 from newbie_ui.gallery.files import PART, delete_old, make_folder, move
@@ -74,12 +74,12 @@ class Gallery:
         make_folder(self.folder / PICTURES)
         self.thumbs = Thumbs(self.folder)
         self.journal = marks.Journal(self.folder / MARKS)
-        self._index = Index(self.folder / INDEX)
+        self._index = _open_index(self.folder / INDEX)
         self._files = threading.Lock()  # one mover of files at a time
         self._mending = False
         self._facets: tuple[tuple[object, ...], Facets] | None = None
         self._upkeep: Upkeep | None = None
-        left = self._catch_up_with(FOREGROUND if not wait else None)
+        left = self._catch_up_at_the_start(FOREGROUND if not wait else None)
         if upkeep or left is not None:
             self._upkeep = Upkeep(lambda stop: self._learn(left, stop), self.clean)
 
@@ -114,12 +114,20 @@ class Gallery:
         id = result.id if is_id(result.id) else new_id(result.created_at)
         while True:
             path = self.folder / place_of(id, result.created_at)
-            if self._index.get(id) is None:
+            if not self._is_taken(id):
                 with contextlib.suppress(FileExistsError):
                     named = replace(result, id=id, path=str(path))
                     write_png(named, path)
                     return named
             id = new_id(result.created_at)
+
+    def _is_taken(self, id: str) -> bool:
+        """True if there is a picture of this id, on any day. An index that cannot be asked is no reason to lose one."""
+        try:
+            return self._row(id) is not None
+        except sqlite3.Error as error:
+            log.warning("the index cannot be asked for %s: %s", id, error)
+            return False
 
     # ---- looking -----------------------------------------------------------------------------------------------
 
@@ -144,7 +152,7 @@ class Gallery:
 
     def path(self, id: str) -> Path:
         """The picture's file. Raises PictureError when there is no such picture."""
-        row = self._ask(lambda _: self._index.get(id)) if is_id(id) else None
+        row = self._row(id)
         path = self.folder / row["place"] if row is not None else None
         if path is None or not path.is_file():
             raise _unknown(id)
@@ -180,7 +188,7 @@ class Gallery:
 
     def facets(self) -> Facets:
         """Counts for the navigation; counted anew only when something changed."""
-        now = (*self._index.version(), day_of(time.time()))
+        now = (*self._ask(lambda _: self._index.version()), day_of(time.time()))
         if self._facets is None or self._facets[0] != now:
             self._facets = (now, self._ask(facets_of))
         return self._facets[1]
@@ -231,7 +239,7 @@ class Gallery:
         if len(wanted) > MAX_IDS:
             raise PictureError(f"{len(wanted)} pictures at once are too many. Choose up to {MAX_IDS}.")
         for id in wanted:
-            if not is_id(id) or self._index.get(id) is None:
+            if self._row(id) is None:
                 raise _unknown(id)
         return wanted
 
@@ -250,7 +258,7 @@ class Gallery:
         done = []
         with self._files:
             for id in self._known(ids):
-                row = self._index.get(id)
+                row = self._row(id)
                 if row is None or (row["trashed_at"] is None) == (trashed_at is None):
                     continue
                 target = place(row)
@@ -288,6 +296,14 @@ class Gallery:
     def catch_up(self, progress: scan.Progress | None = None) -> None:
         """Make the index agree with the files and the journal."""
         self._catch_up_with(None, progress)
+
+    def _catch_up_at_the_start(self, most: int | None) -> scan.Difference | None:
+        """What an index on a full disk cannot take waits for the next start: the gallery opens, to make room in it."""
+        try:
+            return self._catch_up_with(most)
+        except sqlite3.OperationalError as error:
+            log.warning("the index cannot take what is new (%s); it will at the next start", error)
+            return None
 
     def _catch_up_with(self, most: int | None, progress: scan.Progress | None = None) -> scan.Difference | None:
         """Learn marks and files; when more than `most` files are new, they are left and returned."""
@@ -349,6 +365,9 @@ class Gallery:
                 return
             after = page.after
 
+    def _row(self, id: str) -> sqlite3.Row | None:
+        return self._ask(lambda _: self._index.get(id)) if is_id(id) else None
+
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         """Ask the index; when it turns out broken it is made anew and asked again."""
         try:
@@ -367,6 +386,15 @@ class Gallery:
             self._mending = False
         with self._index.read() as connection:
             return question(connection)
+
+
+def _open_index(path: Path) -> Index:
+    """Raises SettingsError where the disk has no room for one, or another program keeps it locked."""
+    try:
+        return Index(path)
+    except sqlite3.Error as error:
+        folder = str(path.parent)
+        raise SettingsError(f"No index of the pictures can be kept in {folder!r} ({error}). Make room.") from error
 
 
 def _unknown(id: object) -> PictureError:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from newbie_ui.errors import PictureError
+from newbie_ui.errors import PictureError, SettingsError
 from newbie_ui.gallery import index, scan, upkeep
 from newbie_ui.gallery.layout import INDEX, MARKS, day_of, is_day, is_id, new_id
 from newbie_ui.gallery.query import Filters
@@ -91,6 +91,52 @@ def test_trouble_with_the_index_loses_no_picture(gallery, monkeypatch):
     assert Path(made.path).is_file()
     gallery.catch_up()
     assert ids(gallery) == [made.id]
+
+
+def test_an_index_that_turns_to_garbage_loses_no_picture(gallery):
+    first = add(gallery, 1)
+    for path in (gallery.folder / INDEX).parent.glob("index.*"):
+        with path.open("r+b") as file:
+            file.write(b"garbage " * (path.stat().st_size // 8))
+    second = add(gallery, 2)
+    assert ids(gallery) == [first, second]
+    assert gallery.facets().total == 2
+
+
+def test_an_index_that_cannot_be_asked_loses_no_picture(gallery, monkeypatch):
+    def fail(*_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gallery._index, "get", fail)
+        patch.setattr(gallery._index, "put", fail)
+        made = gallery.add(result())
+    assert Path(made.path).is_file()
+
+
+def test_a_disk_without_room_for_the_index_is_a_sentence(tmp_path, monkeypatch):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(index.Index, "_prepare", full)
+    with pytest.raises(SettingsError, match=r"No index of the pictures can be kept in .* \(database or disk is full\)"):
+        Gallery(tmp_path)
+
+
+def test_a_gallery_whose_index_can_take_nothing_new_opens(tmp_path, monkeypatch, caplog):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with Gallery(tmp_path) as gallery:
+        made = add(gallery)
+        gallery._index.drop_places([gallery.path(made).relative_to(tmp_path).as_posix()])
+    with monkeypatch.context() as patch:
+        patch.setattr(index.Index, "put", full)
+        with Gallery(tmp_path) as gallery:
+            assert ids(gallery) == []
+    assert "cannot take what is new (database or disk is full)" in caplog.text
+    with Gallery(tmp_path) as gallery:
+        assert ids(gallery) == [made]
 
 
 def test_ids_sort_by_time_and_hold_nothing_else(monkeypatch):
