@@ -181,7 +181,7 @@ def test_bad_fields_are_left_out_one_by_one(tmp_path):
 @pytest.mark.parametrize("value", [None, 5, "x", [], {}, [[1, 2]], {"width": "x"}, float("nan"), "x" * 100_000])
 def test_any_value_in_any_place_is_no_accident(tmp_path, key, value):
     for data in (changed(**{key: value}), changed(request={key: value}), changed(resolved={key: value}, facts=value)):
-        read(png_with(tmp_path / "a.png", newbie_ui=data)).to_json()
+        assert json.dumps(read(png_with(tmp_path / "a.png", newbie_ui=data)).to_json())
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"program": "other", "request": {}}', "[" * 5000])
