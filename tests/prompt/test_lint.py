@@ -6,7 +6,7 @@ import pytest
 
 from newbie_ui.prompt.lint import SEVERITIES, lint
 from newbie_ui.prompt.xml import parse
-from tests.prompt.samples import NASTY, OFFICIAL
+from tests.prompt.samples import NASTY, OFFICIAL, PIECES
 
 CARD = "<character_1>\n<n>$character_1$</n>\n<gender>1girl</gender>\n{}\n</character_1>\n"
 GENERAL = "<general_tags>\n<count>1girl, solo</count>\n{}\n</general_tags>"
@@ -354,6 +354,14 @@ def test_damaged_prompts_never_make_it_fail():
         text = OFFICIAL[: cut[0]] + OFFICIAL[cut[1] :] if rng.random() < 0.5 else OFFICIAL[cut[0] : cut[1]]
         for finding in lint(text):
             assert finding.message.endswith(".")
+
+
+def test_random_mixtures_of_markup_and_noise_never_make_it_fail():
+    rng = random.Random(3)
+    for _ in range(500):
+        text = "".join(rng.choices(PIECES, k=rng.randrange(1, 40)))
+        for finding in lint(text):
+            assert 0 <= finding.start <= finding.end <= len(text), text
 
 
 def test_findings_are_bounded():
