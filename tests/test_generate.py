@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from newbie_ui.request import PARAMETERS
 from tests import tiny
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs" / "terminal.md"
 FAKE = ["--engine", "fake", "--steps", "2"]
 
 
@@ -48,6 +50,17 @@ def test_one_picture_a_file_in_order_with_names_that_sort_in_that_order(capsys, 
         assert {"queue_s", "encode_s", "denoise_s", "decode_s", "total_s"} <= set(timings)
         assert image["memory"]["resident_gb"] > 0
         assert Image.open(image["path"]).size == (256, 256)
+
+
+def test_the_documented_json_is_the_one_that_is_printed(capsys, prompts, tmp_path):
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE))
+    _, stdout, _ = run(capsys, *FAKE, "--out-dir", tmp_path, "--json", "--prompt-file", prompts[0])
+    printed = json.loads(stdout)
+    (image,) = printed["images"]
+    assert set(printed) == {"images", "load_s"} <= set(rows)
+    for row, keys in (("images", image), ("timings", image["timings"])):
+        assert re.findall(r"`(\w+)`", rows[row]) == list(keys)
+    assert set(image["memory"]) <= set(re.findall(r"`(\w+)`", rows["memory"]))
 
 
 def test_stdout_holds_the_json_line_alone(capsys, prompts, tmp_path):
