@@ -114,7 +114,9 @@ def test_ctrl_c_stops_within_a_step_and_names_the_pictures_that_are_there(prompt
         "--prompt-file",
         prompts[0],
     ]
-    command = [sys.executable, "-m", "newbie_ui.generate", *map(str, argv)]
+    listening = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background job does not
+    code = f"import signal, sys; from newbie_ui.generate import main; {listening}; sys.exit(main())"
+    command = [sys.executable, "-c", code, *map(str, argv)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert any("01-zebra-1.png in" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)
