@@ -75,9 +75,9 @@ class Parameter:
             exact = False
         if not exact or isinstance(value, bool):
             kind = "a whole number" if whole else "a number"
-            raise RequestError(self.name, f"{self.label} {value!r} is not {kind}. Use {self._range()}.")
+            raise RequestError(self.name, f"{self.label} {shown(value)} is not {kind}. Use {self._range()}.")
         if not self.minimum <= number <= self.maximum:
-            raise RequestError(self.name, f"{self.label} {number} is out of range. Use {self._range()}.")
+            raise RequestError(self.name, f"{self.label} {shown(number)} is out of range. Use {self._range()}.")
         return number
 
     def _range(self) -> str:
@@ -94,7 +94,9 @@ class Parameter:
 
     def _choice(self, value: Any) -> str:
         if value not in self.choices:
-            raise RequestError(self.name, f"{self.label} {value!r} is unknown. Use one of: {', '.join(self.choices)}.")
+            raise RequestError(
+                self.name, f"{self.label} {shown(value)} is unknown. Use one of: {', '.join(self.choices)}."
+            )
         return value
 
     def _loras(self, uses: tuple[LoraUse, ...]) -> tuple[LoraUse, ...]:
@@ -108,6 +110,12 @@ class Parameter:
                     self.name, f"Weight {use.weight} of LoRA {use.name!r} is out of range. Use {self._range()}."
                 )
         return uses
+
+
+def shown(value: Any) -> str:
+    """A value in a refusal: whole if it is short, else its beginning."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _knob(default: Any, kind: str, label: str, help: str, **limits: Any) -> Any:

@@ -60,6 +60,7 @@ def test_a_seed_of_64_bits_survives_as_text():
         ({"lora": {"uses": "abc"}}, "loras", "16"),
         ({"system_prompt": "x" * 5000}, "system_prompt", "4000"),
         ({"texts": {"prompt": "x" * 30000, "negative_prompt": ""}}, "prompt", "20000"),
+        ({"steps": "9" * 5000}, "steps", "Use 1 to 100"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_field_and_the_remedy(given, field, remedy):
@@ -67,6 +68,7 @@ def test_a_bad_value_is_refused_with_its_field_and_the_remedy(given, field, reme
         asked(**given)
     assert error.value.field == field
     assert remedy in str(error.value)
+    assert len(str(error.value)) < 300
 
 
 def test_loras_keep_their_order_and_weights():

@@ -194,6 +194,7 @@ nb.define("stage", function (w) {
     drawStrip();
     if (v.finished && before.job === v.job && !before.finished) { notify(); emit("picture-done", v); }
     if (v.finished) emit("ask");
+    if (v.warning && before.warning !== v.warning) nb.say(v.warning);
     emit("stage", v);
   }
   nb.on("news", take);
