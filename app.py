@@ -55,9 +55,9 @@ def check_model(settings: Settings) -> None:
 
 
 def check_tools(settings: Settings) -> None:
-    """`--mcp` needs a package that nothing else does. Raises SettingsError."""
+    """`--mcp` needs a package that an older set-up may lack. Raises SettingsError."""
     if settings.mcp and importlib.util.find_spec("mcp") is None:
-        raise SettingsError("--mcp needs the package mcp. Install it with: pip install 'mcp>=1.21,<2'")
+        raise SettingsError("--mcp needs the package mcp. Install it with: pip install -r requirements.txt")
 
 
 def run(settings: Settings) -> int:

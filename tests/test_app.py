@@ -66,7 +66,7 @@ def test_tools_over_mcp_need_their_package(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(app.importlib.util, "find_spec", lambda name: None)
     code, said = started("--mcp", "--output-dir", str(tmp_path), capsys=capsys)
     assert code == 2
-    assert "pip install 'mcp" in said
+    assert "pip install -r requirements.txt" in said
 
 
 def test_help_names_every_flag_and_ends_with_code_0():

@@ -88,14 +88,15 @@ def _why(job: Job, result: GenerateResult, error: Exception) -> Failed:
     """A failed store as the job's last event: sentences for what a person can mend, a reference for the rest."""
     if isinstance(error, UserError):
         return Failed(job.id, message=str(error))
-    reference = secrets.token_hex(4)
-    log.error("reference %s: picture %s could not be stored", reference, result.id, exc_info=error)
     if isinstance(error, OSError):
         reason = error.strerror or type(error).__name__
+        log.error("picture %s could not be stored: %s", result.id, error)
         return Failed(
             job.id,
             message=f"The picture could not be saved ({reason}). Make room or rights in its folder and try again.",
         )
+    reference = secrets.token_hex(4)
+    log.error("reference %s: picture %s could not be stored", reference, result.id, exc_info=error)
     return Failed(
         job.id, message=f"The picture could not be saved; the log has why under {reference}.", reference=reference
     )

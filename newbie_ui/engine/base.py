@@ -138,10 +138,10 @@ class Engine(Protocol):
 
 
 def generate(engine: Engine, request: GenerateRequest, client: str = "") -> Iterator[Event]:
-    """Submit and follow one job. Closing the iterator cancels the job."""
+    """Submit and follow one job. Closing the iterator, or whatever breaks it off, cancels the job."""
     job = engine.submit(request, client)
     try:
         yield from engine.events(job)
-    except GeneratorExit:
+    except BaseException:
         engine.cancel(job)
         raise

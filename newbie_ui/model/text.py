@@ -137,7 +137,11 @@ class TextEncoders:
 
 def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:
     """Tokens of each text, without special tokens."""
-    return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
+    return (
+        [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]]
+        if texts
+        else []
+    )
 
 
 @contextmanager
@@ -155,13 +159,13 @@ def without_last_layer(gemma: Gemma3TextModel) -> Iterator[None]:
 
 
 def _count(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
-    return len(tokenizer(text)["input_ids"])
+    return len(tokenizer(text, verbose=False)["input_ids"])
 
 
 def _tokenize(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], device: torch.device | str
 ) -> tuple[Tensor, Tensor]:
-    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt", verbose=False)
     if int(batch["attention_mask"].sum(dim=1).min()) == 0:
         raise ValueError("A text has no token at all: the tokenizer must add its begin token, even to an empty text.")
     return batch["input_ids"].to(device), batch["attention_mask"].to(device)

@@ -24,6 +24,7 @@ from newbie_ui.ui.shell import add_shell
 MAX_WAITING = 200  # calls of all programs together; the page itself does not wait in Gradio's queue
 CALLS_AT_ONCE = 32  # a call for pictures occupies one for as long as they take
 MAX_SESSIONS = 300
+ICON = Path(__file__).parent / "static" / "icon.svg"
 # Gradio reads these by itself; what they would switch on is decided here.
 OVERRIDES = ("GRADIO_SHARE", "GRADIO_MCP_SERVER", "GRADIO_ALLOWED_PATHS", "GRADIO_RUN_HISTORY", "GRADIO_HISTORY_BUCKET")
 
@@ -83,6 +84,7 @@ def mount(
         enable_monitoring=False,
         ssr_mode=False,
         pwa=False,
+        favicon_path=str(ICON),
         mcp_server=mcp,
         max_file_size=file_limit,
         allowed_paths=[],

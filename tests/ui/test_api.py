@@ -188,7 +188,6 @@ def test_found_pictures_are_cut_to_what_was_asked(site):
 
 
 def test_the_endpoints_are_tools_over_mcp(tmp_path):
-    pytest.importorskip("mcp")
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from newbie_ui.engine.fake import FakeEngine
-from newbie_ui.ui import theme, words
+from newbie_ui.ui import mount, theme, words
 from newbie_ui.ui.actions import Actions
 from newbie_ui.ui.page import build_page, page_assets
 from newbie_ui.ui.shell import add_shell
@@ -157,3 +157,12 @@ def test_the_documentation_names_every_widget_and_key():
     for keys in re.findall(r'\[\[((?:"[^"]+",? ?)+)\], "', source["keys.js"]):
         for key in re.findall(r'"([^"]+)"', keys):
             assert key in page, key
+
+
+def test_the_page_has_an_icon_of_its_own(tmp_path):
+    app, assets = FastAPI(), page_assets()
+    mount.mount(app, build_page(Actions(FakeEngine(), None), None), assets, file_limit=1)
+    with TestClient(app) as client:
+        answer = client.get("/favicon.ico")
+    assert answer.headers["content-type"].startswith("image/svg+xml")
+    assert answer.content == mount.ICON.read_bytes()
