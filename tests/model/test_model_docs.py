@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from newbie_ui.demo.samplers import table
 from newbie_ui.model.checkpoints import keys
 from newbie_ui.model.checkpoints.card import read_sidecar
 from newbie_ui.model.checkpoints.weights import PICKLED
@@ -52,3 +53,16 @@ def test_the_sidecars_keys_are_listed(tmp_path):
 def test_the_rooms_and_weights_of_loras_are_as_written():
     assert ", ".join(map(str, ROOMS[:-1])) + f" or {ROOMS[-1]}" in page("lora")
     assert f"−{MAX_WEIGHT:g} to {MAX_WEIGHT:g}" in page("lora")
+
+
+def test_the_table_of_samplers_is_one_that_the_measure_printed():
+    printed = re.search(r"(\| sampler \| 4 \|.*?\n)\n", page("samplers"), re.DOTALL)[1].strip()
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines()]
+    assert [row[0] for row in rows] == [f"`{name}`" for name in SAMPLERS]
+    counts = [int(cell) for cell in head if cell.isdigit()]
+    curves, errors = {}, {}
+    for name, *cells in rows:
+        values = zip(counts, (cell.strip("*") for cell in cells))
+        curves[name.strip("`")] = {count: float(value) for count, value in values if value}
+        errors[name.strip("`")] = float(cells[-1])
+    assert table(curves, errors) == printed
