@@ -20,11 +20,12 @@ from newbie_ui.prompt.tags import builtin
 from newbie_ui.prompt.xml import parse
 
 _NEGATIVE = re.compile(r"^[ \t]*Negative prompt:[ \t]*", re.MULTILINE)
-_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+_PAIR = re.compile(r'(\w[\w \-/]{1,80}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 _LORA = re.compile(r"<(?:lora|lyco|hypernet):([^<>:]{1,200})((?::[^<>:]{0,40})*)>", re.IGNORECASE)
-_REGION = re.compile(r"\s*\b(BREAK|ADDCOMM|ADDBASE|ADDCOL|ADDROW|ADDP|AND)\b\s*")
+_REGION = re.compile(r"\b(BREAK|ADDCOMM|ADDBASE|ADDCOL|ADDROW|ADDP|AND)\b")
 _HEADING = re.compile(r"^(Artist|Copyright|Character|General|Meta)s?(?:data)?$", re.IGNORECASE)
 _SIDEBAR_LINE = re.compile(r"^[?↳\s]*(.+?)(?:[\s\u00a0]+\d[\d.,]*[kKM]?)?$")
+MAX_SIDEBAR_LINE = 300
 _COUNT = re.compile(r"\d[\d.,]*[kKM]?")
 _ESCAPED_MARKUP = re.compile(r"&lt;\s*(?:character|general)", re.IGNORECASE)
 
@@ -152,7 +153,7 @@ def _forge_couple(text: str, settings: Mapping[str, str]) -> Pasted:
 
 def _bars(text: str) -> Pasted | None:
     """NovelAI's `base | girl, … | boy, …`."""
-    parts = [part.strip() for part in re.split(r"\s*\|\s*", text)]
+    parts = [part.strip() for part in text.split("|")]
     if split.has_choices(text) or len(parts) < 2 or not all(split.gender_of(p.split(",")[0]) for p in parts[1:]):
         return None
     prompt, notes = split.from_parts(parts[0], parts[1:])
@@ -183,7 +184,7 @@ def _sidebar(text: str) -> Pasted | None:
         if match:
             heading, counted = match[1].lower(), True
             categories.setdefault(heading, [])
-        elif not heading and line:
+        elif (not heading and line) or len(line) > MAX_SIDEBAR_LINE:
             return None
         elif line in ("?", "↳", ""):
             question = question or line == "?"

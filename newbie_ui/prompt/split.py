@@ -21,13 +21,14 @@ from newbie_ui.prompt.taglist import key as spelling
 from newbie_ui.prompt.tags import builtin, meaning
 
 _SPACE = re.compile(r"\s*")
-_COMMA = re.compile(r"\s*[,，、\n]\s*")
+_COMMA = re.compile(r"[,，、\n]\s*")
 _WILDCARD = r"\{[^{}]*\|[^{}]*\}"
-_NUMERIC = r"-?\d+(?:\.\d+)?::(?:(?!::)[^\n])*::"  # NovelAI's 1.3::a, b::
+_NUMERIC = r"(?<!\d)-?\d{1,4}(?:\.\d{1,4})?::(?:(?!::)[^\n])*::"  # NovelAI's 1.3::a, b::
 _WHOLE_OR_COMMA = re.compile(rf"({_WILDCARD}|{_NUMERIC})|{_COMMA.pattern}")
 _WEIGHTED = re.compile(r"(-?\d+(?:\.\d+)?::|\()(.*?)((?:(?<!:):-?\d*\.?\d+)?\)|::)", re.DOTALL)
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
-MAX_GROUP = 4000  # characters between parentheses that are looked at as one group
+_PARENTHESIS = re.compile(r"(?<!\\)[()\[\]{}]")
+MAX_DEPTH = 8  # of weights within weights
 _MARKER = re.compile(r"1 ?(girl|boy|other)|(girl|boy|other|woman|man)")
 _COUNT = re.compile(r"(\d+)\+? ?(girl|boy|other)s?")
 _GENDER = {"woman": "girl", "man": "boy"}
@@ -52,16 +53,17 @@ def key(tag: str) -> str:
     return meaning(spelling(tag))
 
 
-def tags_of(text: str) -> list[str]:
+def tags_of(text: str, depth: int = 0) -> list[str]:
     """The tags of a list with commas or line ends. A weight round several goes to each; wildcards stay whole."""
-    return [tag for piece in _pieces(text) for tag in _each_weighted(piece)]
+    return [tag for piece in _pieces(text) for tag in _each_weighted(piece, depth)]
 
 
 def _pieces(text: str) -> Iterator[str]:
     """The text cut at commas and line ends outside of parentheses that begin a piece, and of wildcards."""
+    ends = _group_ends(text)
     start = _SPACE.match(text).end()
     while start < len(text):
-        commas = _WHOLE_OR_COMMA.finditer(text, _group_end(text, start))
+        commas = _WHOLE_OR_COMMA.finditer(text, ends.get(start, start))
         comma = next((match for match in commas if match[1] is None), None)
         piece = text[start : comma.start() if comma else len(text)].strip()
         if piece:
@@ -69,28 +71,27 @@ def _pieces(text: str) -> Iterator[str]:
         start = comma.end() if comma else len(text)
 
 
-def _group_end(text: str, begin: int) -> int:
-    """Where the parentheses that begin here are closed; `begin` if none begin, or are never closed."""
-    waiting: list[str] = []
-    for at in range(begin, min(len(text), begin + MAX_GROUP)):
-        letter = text[at]
-        if letter in _PAIRS and text[at - 1 : at] != "\\":
-            waiting.append(_PAIRS[letter])
-        elif waiting and letter == waiting[-1] and text[at - 1] != "\\":
-            waiting.pop()
-        if not waiting:
-            return at + 1 if at > begin else begin
-    return begin
+def _group_ends(text: str) -> dict[int, int]:
+    """Where each parenthesis that is closed begins, and the place behind its end."""
+    found: dict[int, int] = {}
+    waiting: list[tuple[int, str]] = []
+    for match in _PARENTHESIS.finditer(text):
+        sign = match[0]
+        if sign in _PAIRS:
+            waiting.append((match.start(), _PAIRS[sign]))
+        elif waiting and waiting[-1][1] == sign:
+            found[waiting.pop()[0]] = match.end()
+    return found
 
 
-def _each_weighted(piece: str) -> list[str]:
+def _each_weighted(piece: str, depth: int) -> list[str]:
     """A piece as its tags: a group with commas gives its signs and weight to each of them."""
-    closed = _group_end(piece, 0) == len(piece) or re.fullmatch(_NUMERIC, piece)
-    if not closed or not _COMMA.search(piece) or re.fullmatch(_WILDCARD, piece):
+    closed = _group_ends(piece).get(0) == len(piece) or re.fullmatch(_NUMERIC, piece)
+    if not closed or not _COMMA.search(piece) or re.fullmatch(_WILDCARD, piece) or depth >= MAX_DEPTH:
         return [piece]
     match = _WEIGHTED.fullmatch(piece)
     opening, inner, closing = match.groups() if match else (piece[0], piece[1:-1], piece[-1])
-    return [f"{opening}{tag}{closing}" for tag in tags_of(inner)]
+    return [f"{opening}{tag}{closing}" for tag in tags_of(inner, depth + 1)]
 
 
 def has_choices(text: str) -> bool:
@@ -153,14 +154,15 @@ def from_parts(base: str, parts: Sequence[str]) -> tuple[Prompt, list[str]]:
     Tags of the picture that stand in a character's text go to the general tags; those that several texts repeat once.
     """
     common, cards, repeated = tags_of(base), [], []
+    have = {spelling(tag) for tag in common}
     own = [tags_of(part) for part in parts]
     gender = _only_gender([tag for tag in (*common, *(t for tags in own for t in tags)) if count_of(tag) > 1])
     for number, tags in enumerate(own, 1):
         picture = [tag for tag in tags if _of_picture(tag)]
         cards.append(card([tag for tag in tags if tag not in picture], number, gender=gender))
-        have = {spelling(tag) for tag in common}
         repeated += [tag for tag in picture if spelling(tag) in have]
         common += [tag for tag in picture if spelling(tag) not in have]
+        have |= {spelling(tag) for tag in picture}
     again = ", ".join(dict.fromkeys(repeated))
     notes = [f"Several parts say {again}; it is about the whole picture and stands there once."] if again else []
     return Prompt(tuple(cards), general(common)), notes

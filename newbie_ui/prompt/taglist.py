@@ -15,6 +15,7 @@ from newbie_ui.prompt.tags import normalise
 _ITEM = re.compile(r"[^,，、]+")
 _WEIGHT = re.compile(r"^[(\[{]*(.*?)(?::-?\d*\.?\d+)?[)\]}]*$", re.DOTALL)
 _NUMERIC = re.compile(r"-?\d+(?:\.\d+)?::(.+?)(?:::)?")  # NovelAI's weight
+MAX_WEIGHTED = 200  # longer ones are no single tag and are compared as they are
 _PROSE = re.compile(r"[.!?。！？](?:\s|$)|\b(?:a|an|the|is|are|with|her|his|their|and)\b", re.IGNORECASE)
 
 
@@ -41,6 +42,8 @@ def items(text: str, start: int = 0, end: int | None = None) -> list[Item]:
 def key(tag: str) -> str:
     """What makes two tags equal: `(Blue_Hair:1.2)` and `blue hair` are one."""
     tag = tag.strip()
+    if len(tag) > MAX_WEIGHTED:
+        return normalise(tag)
     if tag[:1] in "([{" and not re.fullmatch(r"[\W_]*\w?[\W_]*\w?[\W_]*", tag):
         tag = _WEIGHT.sub(r"\1", tag) or tag
     numeric = _NUMERIC.fullmatch(tag)

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -387,6 +388,33 @@ def test_json_that_holds_no_prompt_is_kept_as_text():
     assert found.notes
     assert to_prompt("[" * 50_000).kind == "plain"
     assert to_prompt('{"a":' * 50_000).kind in ("plain", "json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * 20_000 + "a, b",
+        "a" + " " * 20_000 + "BREAK b",
+        "a\n" + " " * 20_000 + "Steps",
+        "General\n? a" + " 5" * 10_000,
+        "(a, " * 5_000,
+        "((a, b:1.2), " * 1_500,
+        "(" * 2_000 + "a, b" + ")" * 2_000,
+        "{a|b, " * 3_000,
+        "1.2::a, " * 2_500,
+        "1girl, smile, " * 1_400,
+        "a word " * 3_000,
+        "1" * 20_000,
+        "[" * 20_000,
+        "()" * 10_000,
+    ],
+    ids=lambda text: repr(text[:12]),
+)
+def test_no_text_takes_long(text):
+    start = time.process_time()
+    to_prompt(text)
+    lint(f"<character_1><appearance>{text}</appearance></character_1>")
+    assert time.process_time() - start < 2.5
 
 
 def test_empty_and_huge_texts():
