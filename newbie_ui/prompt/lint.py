@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
+from itertools import islice
 
 from newbie_ui.prompt import edit
 from newbie_ui.prompt.document import (
@@ -54,8 +55,8 @@ def lint(prompt: str | ParsedPrompt, model_vocabulary: Collection[str] = ()) -> 
     report = Report(parsed)
     found: list[Finding] = []
     for rule in (_problems, _elements, _outside, _numbering, _references, _count, _loose, _literal, _braces):
-        found += rule(report)
-    found += tag_findings(report, model_vocabulary)
+        found += islice(rule(report), MAX_FINDINGS)
+    found += islice(tag_findings(report, model_vocabulary), MAX_FINDINGS)
     found.sort(key=lambda finding: (finding.start, SEVERITIES.index(finding.severity)))
     return tuple(found[:MAX_FINDINGS])
 
