@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from newbie_ui.bench.setup import make
 from newbie_ui.demo.evaluate import MANNERS, captions_of, grade_pictures, held_out_scenes
 from newbie_ui.demo.weights_folder import load_reader
-from newbie_ui.engine.base import generate
 from newbie_ui.engine.local import LocalEngine
-from newbie_ui.errors import UserError
-from newbie_ui.request import Failed, GenerateRequest, Picture
+from newbie_ui.request import GenerateRequest
 
 CHARACTERS = 2
 WRONG = "binding"  # the one column that counts errors
@@ -46,9 +45,6 @@ def counted_work(transformer: nn.Module) -> Iterator[list[int]]:
 
 def _picture(engine: LocalEngine, preset: str, prompt: str, seed: int, steps: int | None) -> torch.Tensor:
     """(3, H, W) from -1 to 1."""
-    for event in generate(engine, GenerateRequest(prompt=prompt, seed=seed, preset=preset, steps=steps)):
-        if isinstance(event, Failed):
-            raise UserError(event.message)
-        if isinstance(event, Picture):
-            pixels = torch.from_numpy(np.array(event.result.image, dtype=np.float32))
+    made = make(engine, GenerateRequest(prompt=prompt, seed=seed, preset=preset, steps=steps))
+    pixels = torch.from_numpy(np.array(made[0].image, dtype=np.float32))
     return pixels.permute(2, 0, 1) / 127.5 - 1

@@ -21,13 +21,12 @@ from torch import Tensor
 
 from newbie_ui.bench.accuracy import accuracy
 from newbie_ui.bench.rungs import Rung
-from newbie_ui.engine.base import EngineState, generate
+from newbie_ui.bench.setup import make, wait_until_warm
 from newbie_ui.engine.compile import graphs_built, seconds_compiling
 from newbie_ui.engine.local import LocalEngine
 from newbie_ui.engine.rig import Rig
-from newbie_ui.errors import UserError
 from newbie_ui.model.text import Conditioning
-from newbie_ui.request import Failed, GenerateRequest, GenerateResult, Picture
+from newbie_ui.request import GenerateRequest, GenerateResult
 
 VELOCITY_TOKENS = 200
 COMPARED_PICTURES = 4
@@ -96,7 +95,7 @@ def measure_rung(engine: LocalEngine, rung: Rung, case: Case, exact: Exact) -> R
     compiling = seconds_compiling()
     first_s, first = _run(engine, replace(request, seed=0))
     compiling = seconds_compiling() - compiling
-    _wait_until_warm(engine)
+    wait_until_warm(engine)  # it would fall into the rounds
     new_s, new = (
         (None, []) if rung.reference else _run(engine, replace(request, prompt=_unseen(request.prompt), seed=0))
     )
@@ -200,20 +199,9 @@ def _unseen(prompt: str) -> str:
     return f"{prompt} {next(_numbers)}"
 
 
-def _wait_until_warm(engine: LocalEngine) -> None:
-    """Compiling in quiet moments would fall into the rounds."""
-    while engine.warming and engine.status().state in (EngineState.READY, EngineState.BUSY):
-        time.sleep(0.05)
-
-
 def _run(engine: LocalEngine, request: GenerateRequest) -> tuple[float, list[GenerateResult]]:
     started = time.perf_counter()
-    made = []
-    for event in generate(engine, request):
-        if isinstance(event, Picture):
-            made.append(event.result)
-        elif isinstance(event, Failed):
-            raise UserError(event.message)
+    made = make(engine, request)
     return time.perf_counter() - started, made
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from newbie_ui.bench.setup import Bench, run_command
+from newbie_ui.bench.setup import Bench, run_command, wait_until_warm
 from newbie_ui.engine import compile, stripes
 from newbie_ui.engine.local import LocalEngine
 from newbie_ui.engine.measure import GB, synchronize
@@ -42,6 +42,7 @@ TOP = 12  # kernels that are named
 def measure_parts(bench: Bench, engine: LocalEngine) -> dict[str, Any]:
     """All three, after one picture has warmed everything up."""
     bench.picture(engine, bench.presets[0].name)
+    wait_until_warm(engine)
     rig, (width, height) = engine.rig, bench.size
     with rig.placement.stage("decode"):
         decode = decode_variants(rig, width, height, bench.rounds, bench.say)
@@ -130,7 +131,7 @@ def _ways(vae: nn.Module) -> dict[str, Callable]:
 
     @contextmanager
     def cudnn_search() -> Iterator[None]:
-        with whole(), torch.backends.cudnn.flags(benchmark=True):
+        with whole(), torch.backends.cudnn.flags(enabled=True, benchmark=True):
             yield
 
     return {

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +21,7 @@ from newbie_ui.engine.local import LocalEngine
 from newbie_ui.engine.measure import describe_device, find_device
 from newbie_ui.engine.resolve import FULL_SIZE_DEFAULTS
 from newbie_ui.engine.source import ModelSource
+from newbie_ui.engine.threads import keep_memory_whole
 from newbie_ui.errors import EngineError, SettingsError, UserError
 from newbie_ui.model.checkpoint import DEMO, load_tokens, locate
 from newbie_ui.model.pipeline import NewbiePipeline
@@ -63,12 +65,12 @@ def model_source(settings: Settings, random_weights: bool) -> ModelSource:
         return ModelSource.from_settings(settings)
     return ModelSource(
         describe=lambda progress: FULL_SIZE,
-        load=partial(_load_random, find_device(settings.device)),
+        load=partial(load_random, find_device(settings.device)),
         tokenizer=lambda: load_tokens(locate(DEMO), "text_encoder"),
     )
 
 
-def _load_random(device: torch.device, dtype: torch.dtype, progress) -> NewbiePipeline:
+def load_random(device: torch.device, dtype: torch.dtype, progress) -> NewbiePipeline:
     from newbie_ui.bench.reference import random_pipeline  # not needed by a model that is read
 
     with uncapped(device):
@@ -174,6 +176,12 @@ def make(engine: LocalEngine, request: GenerateRequest) -> list[GenerateResult]:
     return made
 
 
+def wait_until_warm(engine: LocalEngine) -> None:
+    """Until nothing is left to compile in quiet moments; the engine is idle then."""
+    while engine.warming and engine.status().state in (EngineState.READY, EngineState.BUSY):
+        time.sleep(0.02)
+
+
 Measure = Callable[[Bench, LocalEngine], dict[str, Any]]
 
 
@@ -201,6 +209,7 @@ def prepared() -> Iterator[Callable[[str], None]]:
     """Gives what prints a line; everything else that writes to stdout meanwhile goes to stderr."""
     out = sys.stdout
     logging.basicConfig(level="WARNING", stream=sys.stderr)
+    keep_memory_whole()  # torch is there already, but has not touched the card
     with contextlib.redirect_stdout(sys.stderr):
         yield lambda text: print(text, file=out, flush=True)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from newbie_ui.bench.setup import PROMPT, Bench, run_command
+from newbie_ui.bench.setup import PROMPT, Bench, run_command, wait_until_warm
 from newbie_ui.engine.compile import graphs_built, seconds_compiling
 from newbie_ui.engine.local import LocalEngine
 from newbie_ui.engine.stages import WARM_BUCKETS, shapes_to_warm
@@ -20,8 +20,7 @@ from newbie_ui.model.fit import bucket_for
 
 def measure_shapes(bench: Bench, engine: LocalEngine) -> dict[str, Any]:
     started = time.perf_counter()
-    while engine.warming:
-        time.sleep(0.02)
+    wait_until_warm(engine)
     waited, compiling = time.perf_counter() - started, seconds_compiling()
     shapes = shapes_to_warm(engine.rig.plan, engine.model.sizes)
     bench.say(f"{len(shapes)} shapes were warm {waited:.1f} s after loading, {compiling:.1f} s of it compiling")

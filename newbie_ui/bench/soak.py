@@ -21,7 +21,7 @@ from newbie_ui.engine.local import LocalEngine
 from newbie_ui.request import LoraUse
 
 SETTLED = 10  # pictures after which every kind has been seen
-STAY = 10  # pictures a preset, so that a hundred end with the first of two
+STAY = 20  # pictures a preset, so that a hundred end with the first of two
 RANK = 8
 ALLOWED = 0.03
 
@@ -33,7 +33,7 @@ def measure_soak(bench: Bench, engine: LocalEngine) -> dict[str, Any]:
     write_lora(Path(bench.settings.lora_dir) / "soak.safetensors", engine.rig.pipe.transformer)
     kept = []
     for number in range(bench.count):
-        preset = bench.presets[number // STAY % len(bench.presets) if number >= SETTLED else 0]
+        preset = bench.presets[number // STAY % len(bench.presets)]
         loras = (LoraUse("soak", 0.5 + number % 3 / 10),) if number % 4 == 1 else ()
         size, prompt = sizes[number % len(sizes)], f"{PROMPT} {number % 7}"
         bench.picture(engine, preset.name, prompt, size, loras, seed=number)

@@ -74,11 +74,11 @@ def _in_a_process(argv: Sequence[str], environ: dict[str, str]) -> dict[str, Any
 def _write_model(folder: Path, say) -> Path:
     import torch
 
-    from newbie_ui.bench.reference import random_pipeline
+    from newbie_ui.bench.setup import load_random
     from newbie_ui.engine.measure import find_device
 
     started = time.perf_counter()
-    random_pipeline(torch.bfloat16, find_device("auto")).save_pretrained(folder)
+    load_random(find_device("auto"), torch.bfloat16, None).save_pretrained(folder)
     say(f"a checkpoint was written in {time.perf_counter() - started:.1f} s")
     return folder
 

@@ -27,6 +27,7 @@ from typing import Any
 
 from newbie_ui.bench.circumstances import now
 from newbie_ui.bench.tables import report
+from newbie_ui.engine.threads import keep_memory_whole, share_cores
 
 GRID = ("--ends", "1,0.5,0.3", "--thresholds", "0,0.1,0.2,0.3")
 CAPPED = ("quality", "balanced", "minimal", "economy", "small")  # those with the same weights next to each other
@@ -73,13 +74,14 @@ def stages(scale: Scale, eight: str, card: bool) -> list[Stage]:
     small_demo = (*device, *steps, "--rounds", "2", "--accuracy", str(scale.judged))
     batches = ("--batch", "1,4", "--sizes", f"{scale.size},{scale.small}")
     warmed = f"compile=block,warm=6,warm_sizes={scale.size} {scale.small}"
+    still = ("--preset", preset, "--set", "warm=0")
     found = [
         Stage("ladder", 8.5, (*bench, "--sizes", scale.size, *rounds)),
         Stage("presets", 8, (*bench, *capped, "--sizes", f"{scale.size},{scale.tall}", *few)),
         Stage("start", 2, ("newbie_ui.bench.start", *common, "--preset", preset, "--size", scale.size)),
         Stage("batch", 3, (*bench, "--rungs", batch_rungs, *batches, *few)),
         Stage("shapes", 1.5, ("newbie_ui.bench.shapes", *common, "--preset", preset, "--set", warmed)),
-        Stage("parts", 1.5, ("newbie_ui.bench.parts", *common, "--preset", preset, "--size", scale.size, *few)),
+        Stage("parts", 1.5, ("newbie_ui.bench.parts", *common, *still, "--size", scale.size, *few)),
         Stage("demo", 3, ("newbie_ui.bench", "--rungs", ",".join(demo_rungs), *small_demo)),
         Stage("soak", 2.5, ("newbie_ui.bench.soak", *common, *_soak(scale, card))),
         Stage("fit", 3.5, ("newbie_ui.bench.fit", *device, *steps, "--pictures", str(scale.fitted), *GRID)),
@@ -121,6 +123,9 @@ def _run_stage(folder: Path, stage: Stage) -> dict[str, Any]:
     module, *flags = stage.command
     if module == "newbie_ui.bench":
         flags += ["--csv", str(folder / "bench.csv")]
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    share_cores(environ)
+    keep_memory_whole(environ)
     started, last = time.monotonic(), ""
     with open(folder / "log.txt", "a", encoding="utf-8") as log:
         print(f"\n==== {stage.name} {now()}", file=log, flush=True)
@@ -129,7 +134,7 @@ def _run_stage(folder: Path, stage: Stage) -> dict[str, Any]:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env=environ,
         )
         try:
             for line in process.stdout:
