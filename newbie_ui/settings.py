@@ -42,6 +42,7 @@ class Settings:
     vae: str = _setting("", "split files: the VAE's file or folder")
     lora_dir: str = _setting("loras", "folder with LoRA files", folder=True)
     wildcard_dir: str = _setting("wildcards", "folder with wildcard files, for __name__ in a prompt", folder=True)
+    tag_dir: str = _setting("tags", "folder with tag lists of your own (CSV), for completion", folder=True)
     engine: str = _setting("local", "local makes pictures, fake draws test patterns", choices=("local", "fake"))
     device: str = _setting("auto", "where pictures are made", choices=("auto", "cuda", "cpu"))
     preset: str = _setting("auto", "performance preset; auto takes the best that fits the device")

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from newbie_ui.engine.base import Engine, EngineStatus
@@ -16,7 +17,7 @@ from newbie_ui.gallery import recipe
 from newbie_ui.gallery.record import Record
 from newbie_ui.prompt.budget import POSSIBLE, TRAINED
 from newbie_ui.prompt.complete import complete
-from newbie_ui.prompt.tags import Vocabulary, builtin
+from newbie_ui.prompt.tags import Vocabulary, builtin, own_lists
 from newbie_ui.request import DEFAULT_SYSTEM_PROMPT, MAX_PROMPT_CHARS, PARAMETERS, GenerateRequest
 from newbie_ui.ui import bind, compose, notes, restore, views
 from newbie_ui.ui.board import Board
@@ -36,11 +37,12 @@ Value = dict[str, Any]
 class Actions:
     """One per page. Handlers are safe to call from any thread and for any session."""
 
-    def __init__(self, engine: Engine, pictures: Any, board: Board | None = None):
+    def __init__(self, engine: Engine, pictures: Any, board: Board | None = None, tag_dir: str = ""):
         self.engine = engine
         self.shelf = None if pictures is None else Shelf(pictures)
         self.board = board or Board(engine)
         self._words: tuple[tuple[str, ...], Vocabulary] | None = None
+        self._tag_dir = tag_dir
 
     # ---- what the widgets ask directly (server functions) --------------------------------------------------------
 
@@ -84,12 +86,22 @@ class Actions:
         return {"start": start, "end": end, "query": found.query, "items": items}
 
     def _vocabulary(self) -> Vocabulary:
-        """The safe list, with the tags marked that the model in use knows."""
+        """The known tags, with those marked that the model in use knows."""
         model = self.engine.status().model
         names = model.vocabulary if model else ()
         if self._words is None or self._words[0] != names:
-            self._words = (names, builtin().with_model(names))
+            self._words = (names, self._known_tags.with_model(names))
         return self._words[1]
+
+    @cached_property
+    def _known_tags(self) -> Vocabulary:
+        """The list that ships and the artist's own."""
+        if not self._tag_dir:
+            return builtin()
+        own = own_lists(self._tag_dir)
+        for problem in own.problems:
+            log.warning("tag list: %s", problem)
+        return builtin().combined(own)
 
     def control(self, message: Any) -> None:
         """Stop, skip, finish or move a job."""

@@ -15,7 +15,7 @@ from newbie_ui.errors import RequestError
 from newbie_ui.request import PARAMETERS, GenerateRequest, LoraUse
 from newbie_ui.ui.words import word
 
-MAX_LORAS = 16
+MAX_LORAS = 8  # as many as the model takes at once
 # Gradio's own widgets on the right, in this order; the rest are widgets of ours.
 SLIDERS = ("steps", "guidance_scale")
 SAMPLING = (

@@ -7,7 +7,6 @@ is kept on the server; what is in it is trusted in nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,16 +14,24 @@ from typing import Any
 
 from newbie_ui.errors import PromptError, RequestError
 from newbie_ui.gallery import metadata, recipe
+from newbie_ui.gallery.foreign.a1111 import size_of
+from newbie_ui.gallery.safe import number, whole
 from newbie_ui.prompt import positions, split
 from newbie_ui.prompt.paste import Pasted, to_prompt
 from newbie_ui.prompt.xml import build
-from newbie_ui.request import PARAMETERS, GenerateRequest, LoraUse
+from newbie_ui.request import PARAMETERS, GenerateRequest
 
 MAX_TEXT_BYTES = 500_000
 MAX_SAID = 4
-# Words of the A1111 settings line and our fields.
-SETTINGS = {"steps": "steps", "cfg scale": "guidance_scale", "seed": "seed", "shift": "shift"}
-_SIZE = re.compile(r"(\d{2,5})\s*[x×]\s*(\d{2,5})")
+# What settings are called by A1111 and by NovelAI's and other programs' JSON.
+SETTINGS = {
+    "seed": ("seed",),
+    "steps": ("steps",),
+    "cfg": ("cfg scale", "scale", "cfg", "cfgscale", "guidance scale"),
+    "shift": ("shift",),
+    "sampler": ("sampler", "sampler name"),
+    "scheduler": ("schedule type", "scheduler", "noise schedule"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,13 +47,22 @@ def from_picture(path: str | Path) -> Restored:
     info = metadata.read(path)
     if not info.found:
         return Restored(say=" ".join(info.problems[:MAX_SAID]) or metadata.NOTHING)
+    program = "this program" if info.program == metadata.KEYWORD else info.program
+    return _restored(info, f"Restored from a picture of {program}.")
+
+
+def _restored(info: metadata.PictureInfo, first: str) -> Restored:
+    """What a file or a copied graph says, with cards; what single characters stay away from joins the one negative."""
     values, sentences = info.form()
     if info.record is None and (info.prompt or info.characters):
         text, notes = _cards(info)
         values = {**values, "prompt": text}
         sentences = (*sentences, *notes)
-    program = "this program" if info.program == metadata.KEYWORD else info.program
-    return Restored(_checked(values), _said(f"Restored from a picture of {program}.", (*info.problems, *sentences)))
+    apart = [one.negative.strip(" ,") for one in info.characters if one.negative.strip(" ,")]
+    if apart:
+        values = {**values, "negative_prompt": ", ".join(filter(None, (info.negative, *apart)))}
+        sentences = (*sentences, "What single characters stay away from was added to the one negative.")
+    return Restored(_checked(values), _said(first, (*info.problems, *sentences, *info.notes)))
 
 
 def _cards(info: metadata.PictureInfo) -> tuple[str, tuple[str, ...]]:
@@ -70,12 +86,11 @@ def from_text(text: str) -> Restored:
     pasted = to_prompt(text)
     if pasted.kind == "empty":
         return Restored()
-    values: dict[str, Any] = {"prompt": pasted.text, **_settings(pasted)}
-    if pasted.negative is not None:
-        values["negative_prompt"] = pasted.negative
-    if pasted.loras:
-        values["loras"] = tuple(LoraUse(name, weight) for name, weight in pasted.loras)
-    return Restored(_checked(values), _said("Taken over.", pasted.notes))
+    graph = metadata.read_text(text) if pasted.kind == "json" else None
+    if graph is not None:
+        return _restored(graph, "Taken over from a ComfyUI graph.")
+    values, sentences = _stated(pasted).form()
+    return Restored(_checked({"prompt": pasted.text, **values}), _said("Taken over.", (*pasted.notes, *sentences)))
 
 
 def from_text_file(path: str | Path) -> Restored:
@@ -94,14 +109,23 @@ def from_text_file(path: str | Path) -> Restored:
         raise PromptError(f"This file cannot be read: {error.strerror}.") from error
 
 
-def _settings(pasted: Pasted) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in pasted.settings:
-        if name.lower() in SETTINGS:
-            values[SETTINGS[name.lower()]] = value
-        elif name.lower() == "size" and (size := _SIZE.fullmatch(value.strip())):
-            values["width"], values["height"] = (max(16, round(int(x) / 16) * 16) for x in size.groups())
-    return values
+def _stated(pasted: Pasted) -> metadata.PictureInfo:
+    """The settings of a pasted text in the form that pictures have, which knows how to fill ours."""
+    said = {name.lower().replace("_", " "): value for name, value in reversed(pasted.settings)}
+    width, height = size_of(said.get("size", ""))
+    found = {field: next((said[name] for name in names if name in said), None) for field, names in SETTINGS.items()}
+    return metadata.PictureInfo(
+        negative=pasted.negative,
+        seed=whole(found["seed"]),
+        steps=whole(found["steps"]),
+        cfg=number(found["cfg"]),
+        shift=number(found["shift"]),
+        sampler=found["sampler"],
+        scheduler=found["scheduler"],
+        width=width or whole(said.get("width")),
+        height=height or whole(said.get("height")),
+        loras=pasted.loras,
+    )
 
 
 def _checked(values: Mapping[str, Any]) -> dict[str, Any]:

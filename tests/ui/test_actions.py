@@ -176,3 +176,11 @@ def test_presets_are_listed_for_the_chosen_size_with_the_reason_for_those_that_c
     assert all(row["reason"] for row in rows if not row["fits"])
     assert any(not row["fits"] for row in rows)
     assert actions.presets({"width": "x"}, None)["choices"] == rows
+
+
+def test_tags_of_the_artists_own_lists_are_offered(engine, tmp_path):
+    (tmp_path / "mine.csv").write_text("zyx_my_character,4,12,\n", encoding="utf-8")
+    actions = Actions(engine, None, tag_dir=str(tmp_path))
+    found = actions.complete({"text": "zyx", "caret": 3})
+    assert [item["insert"] for item in found["items"]] == ["zyx_my_character"]
+    assert Actions(engine, None).complete({"text": "zyx", "caret": 3})["items"] == []

@@ -57,7 +57,7 @@ def test_a_seed_of_64_bits_survives_as_text():
         ({"sampler": "magic"}, "sampler", "euler"),
         ({"lora": {"uses": [{"name": "a", "weight": 99}]}}, "loras", "-4 to 4"),
         ({"lora": {"uses": [{"name": ["a"], "weight": 1}]}}, "loras", "Choose one"),
-        ({"lora": {"uses": "abc"}}, "loras", "16"),
+        ({"lora": {"uses": "abc"}}, "loras", "Use 8 at most"),
         ({"system_prompt": "x" * 5000}, "system_prompt", "4000"),
         ({"texts": {"prompt": "x" * 30000, "negative_prompt": ""}}, "prompt", "20000"),
         ({"steps": "9" * 5000}, "steps", "Use 1 to 100"),

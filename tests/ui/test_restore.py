@@ -130,3 +130,49 @@ def test_a_text_file_must_be_text(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PromptError, match="UTF-8"):
         restore.from_text_file(tmp_path / "a.txt")
+
+
+def test_settings_of_a_pasted_text_fill_the_form_in_our_words():
+    text = "1girl, blue hair\nNegative prompt: bad\nSteps: 20, Sampler: Euler a, CFG scale: 7, Size: 832x1216, Seed: 5"
+    values = restore.from_text(text).values
+    assert (values["steps"], values["guidance_scale"], values["seed"]) == (20, 7.0, 5)
+    assert (values["width"], values["height"], values["negative_prompt"]) == (832, 1216, "bad")
+    assert values["sampler"] == "euler_ancestral"
+    novelai = {
+        "prompt": "park",
+        "uc": "bad",
+        "scale": 5.5,
+        "seed": 9,
+        "width": 832,
+        "height": 1216,
+        "sampler": "k_euler",
+    }
+    novelai["v4_prompt"] = {"caption": {"base_caption": "park", "char_captions": [{"char_caption": "girl, red hair"}]}}
+    values = restore.from_text(json.dumps(novelai)).values
+    assert (values["guidance_scale"], values["width"], values["sampler"], values["seed"]) == (5.5, 832, "euler", 9)
+
+
+def test_a_copied_comfyui_graph_is_read():
+    graph = {
+        "1": {"class_type": "CLIPTextEncode", "inputs": {"text": "1girl, blue hair, smile"}},
+        "2": {"class_type": "KSampler", "inputs": {"seed": 7, "steps": 9, "cfg": 4, "positive": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}},
+    }
+    found = restore.from_text(json.dumps(graph))
+    assert len(parse(found.values["prompt"]).characters) == 1
+    assert (found.values["seed"], found.values["steps"]) == (7, 9)
+    assert "ComfyUI" in found.say
+
+
+def test_what_single_characters_stay_away_from_is_kept(tmp_path):
+    comment = {
+        "prompt": "park",
+        "uc": "bad",
+        "v4_prompt": {"caption": {"base_caption": "park", "char_captions": [{"char_caption": "girl, red hair"}]}},
+        "v4_negative_prompt": {"caption": {"char_captions": [{"char_caption": "hat, "}]}},
+    }
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Software", "NovelAI")
+    info.add_text("Comment", json.dumps(comment))
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png", pnginfo=info)
+    assert restore.from_picture(tmp_path / "a.png").values["negative_prompt"] == "bad, hat"
