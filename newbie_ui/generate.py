@@ -29,6 +29,7 @@ from newbie_ui.errors import EngineError, RequestError, SettingsError, UserError
 from newbie_ui.presets import check_name, load_presets
 from newbie_ui.request import (
     PARAMETERS,
+    Encoded,
     Failed,
     GenerateRequest,
     GenerateResult,
@@ -217,6 +218,8 @@ def follow(engine: Engine, request: GenerateRequest, label: str) -> Iterator[Gen
     for event in generate(engine, request):
         if isinstance(event, Loading):
             say(f"{label}: {event.message}")
+        elif isinstance(event, Encoded) and event.warning:
+            say(f"{label}: {event.warning}")
         elif isinstance(event, Step) and event.index == event.total:
             say(f"{label}: picture {event.picture + 1} of {event.pictures}, {event.total} steps done")
         elif isinstance(event, Picture):
