@@ -37,8 +37,9 @@ class Rung:
 
     @property
     def full_work(self) -> bool:
-        """Whether every step is computed and guided, so that it can be held against the floor."""
-        return self.preset.step_cache == 0 and self.preset.guidance_end >= 1
+        """Whether every step is computed and guided, in the usual number format: what the floor is measured for."""
+        usual = self.preset.dtype == "auto"
+        return usual and self.preset.step_cache == 0 and self.preset.guidance_end >= 1
 
 
 def ladder(device: DeviceInfo, turbo: Preset | None = None, dtype: str = "auto") -> list[Rung]:

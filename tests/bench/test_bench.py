@@ -80,6 +80,12 @@ def test_each_rung_keeps_what_the_rungs_before_it_added():
     assert last.tiling == "off"  # it costs time: a side step
 
 
+def test_only_rungs_that_do_all_the_work_in_the_usual_format_are_held_against_the_floor():
+    rungs = ladder(DeviceInfo("cuda", "A card", 80.0, (9, 0)), TURBO)
+    assert [rung.name for rung in rungs if not rung.full_work] == ["interval", "turbo"]
+    assert "bfloat16" in [r.name for r in ladder(DeviceInfo("cpu", "A processor", 16.0)) if not r.full_work]
+
+
 @torch.no_grad()
 def test_the_reference_transformer_stands_in_for_ours():
     pipe = with_reference(tiny.pipeline())
