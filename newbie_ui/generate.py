@@ -223,8 +223,8 @@ def follow(engine: Engine, request: GenerateRequest, label: str) -> Iterator[Gen
         elif isinstance(event, Step) and event.index == event.total:
             say(f"{label}: picture {event.picture + 1} of {event.pictures}, {event.total} steps done")
         elif isinstance(event, Picture):
-            say(f"{label}: {event.result.path} in {event.result.timings.total_s:.2f} s")
             yield event.result
+            say(f"{label}: {event.result.path} in {event.result.timings.total_s:.2f} s")
         elif isinstance(event, Failed):
             raise Failure(event.message) if event.reference else UserError(f"{label}: {event.message}")
 

@@ -200,7 +200,7 @@ def test_a_real_model_makes_the_picture(capsys, prompts, model, tmp_path):
 
 
 def test_a_prompt_longer_than_was_trained_is_made_with_a_warning(capsys, model, tmp_path):
-    argv = ["--model", model, "--device", "cpu", "--prompt", "blue_hair, " * 250, "--steps", 1]
+    argv = ["--model", model, "--device", "cpu", "--prompt", "blue_hair, " * 120, "--steps", 1]
     code, _, stderr = run(capsys, *argv, "--out-dir", tmp_path / "out")
     assert code == 0, stderr
     assert "the model was trained with 512" in stderr
