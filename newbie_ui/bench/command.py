@@ -22,7 +22,7 @@ from newbie_ui.bench.circumstances import now, versions
 from newbie_ui.bench.measure import Case, Exact, RungResult, measure_rung
 from newbie_ui.bench.reference import with_reference
 from newbie_ui.bench.rungs import REFERENCE, TURBO, Rung, ladder, presets_as_rungs
-from newbie_ui.bench.setup import PROMPT, cap_memory, model_source, open_engine, parse_numbers, parse_size
+from newbie_ui.bench.setup import cap_memory, model_source, open_engine, parse_numbers, parse_size, usual_prompt
 from newbie_ui.bench.work import LATENT, step_work
 from newbie_ui.engine.base import ModelInfo
 from newbie_ui.engine.local import LocalEngine
@@ -140,8 +140,11 @@ def bench(options: Options, say) -> report.Run:
     with open_engine(options.settings, source, _presets(options, ours or reference)) as engine:
         config = dict(engine.rig.pipe.transformer.config)
         device, model, dtype = engine.device, engine.model, engine.rig.plan.dtype
+        prompt = usual_prompt(engine)
         requests = [
-            _request(options, model, size, batch) for size in _sizes(options, model) for batch in options.batches
+            _request(options, model, prompt, size, batch)
+            for size in _sizes(options, model)
+            for batch in options.batches
         ]
         floors = {}
         for request in requests:
@@ -207,9 +210,9 @@ def _sizes(options: Options, model: ModelInfo) -> Sequence[tuple[int, int]]:
     return options.sizes or [(model.defaults["width"], model.defaults["height"])]
 
 
-def _request(options: Options, model: ModelInfo, size: tuple[int, int], batch: int) -> GenerateRequest:
+def _request(options: Options, model: ModelInfo, prompt: str, size: tuple[int, int], batch: int) -> GenerateRequest:
     steps = options.steps or model.defaults["steps"]
-    return GenerateRequest(prompt=PROMPT, width=size[0], height=size[1], steps=steps, images=batch).checked()
+    return GenerateRequest(prompt=prompt, width=size[0], height=size[1], steps=steps, images=batch).checked()
 
 
 def _captions(engine: LocalEngine, request: GenerateRequest) -> list[int]:

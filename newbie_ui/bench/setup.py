@@ -48,6 +48,7 @@ PROMPT = """<character_1>
 <count>2girls</count>
 <background>outdoors, sky</background>
 </general_tags>"""
+CAPTION_TOKENS = 304  # what Gemma makes of the prompt above and the system prompt, about
 FULL_SIZE = ModelInfo(
     name="NewBie, random weights",
     source="random",
@@ -143,12 +144,13 @@ class Bench:
         self,
         engine: LocalEngine,
         preset: str,
-        prompt: str = PROMPT,
+        prompt: str | None = None,
         size: tuple[int, int] | None = None,
         loras: tuple[LoraUse, ...] = (),
         seed: int = 0,
     ) -> list[GenerateResult]:
-        """One picture with the bench's steps."""
+        """One picture with the bench's steps; the usual prompt unless another is given."""
+        prompt = usual_prompt(engine) if prompt is None else prompt
         width, height = size or self.size
         return make(
             engine,
@@ -156,6 +158,18 @@ class Bench:
                 prompt=prompt, width=width, height=height, steps=self.steps, seed=seed, preset=preset, loras=loras
             ),
         )
+
+
+def usual_prompt(engine: LocalEngine) -> str:
+    """The prompt above. For random weights, which come with the demo's small vocabulary, as long as Gemma has it."""
+    text, system = PROMPT, engine.model.defaults.get("system_prompt", "")
+    while engine.model.source == FULL_SIZE.source and _caption(engine, f"{system} {text}") < CAPTION_TOKENS:
+        text += " smile"
+    return text
+
+
+def _caption(engine: LocalEngine, text: str) -> int:
+    return engine.count_tokens([text])[0] + 1  # the begin token
 
 
 def request_of(bench: Bench) -> GenerateRequest:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from newbie_ui.bench.setup import PROMPT, Bench, run_command
+from newbie_ui.bench.setup import Bench, run_command, usual_prompt
 from newbie_ui.engine.local import LocalEngine
 from newbie_ui.request import LoraUse
 
@@ -31,11 +31,11 @@ def measure_soak(bench: Bench, engine: LocalEngine) -> dict[str, Any]:
     width, height = bench.size
     sizes = [bench.size, (_half(height), width), (_half(width), _half(height))]
     write_lora(Path(bench.settings.lora_dir) / "soak.safetensors", engine.rig.pipe.transformer)
-    kept = []
+    kept, usual = [], usual_prompt(engine)
     for number in range(bench.count):
         preset = bench.presets[number // STAY % len(bench.presets)]
         loras = (LoraUse("soak", 0.5 + number % 3 / 10),) if number % 4 == 1 else ()
-        size, prompt = sizes[number % len(sizes)], f"{PROMPT} {number % 7}"
+        size, prompt = sizes[number % len(sizes)], f"{usual} {number % 7}"
         bench.picture(engine, preset.name, prompt, size, loras, seed=number)
         memory = engine.status().memory
         kept.append(memory.reserved_gb if memory.reserved_gb is not None else memory.resident_gb)

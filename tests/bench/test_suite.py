@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -76,6 +77,18 @@ def test_what_is_there_is_not_run_again_and_a_failure_does_not_end_the_others(tm
 def test_an_unknown_stage_is_refused(tmp_path):
     with pytest.raises(SystemExit):
         suite.main([str(tmp_path), "--stages", "nap"])
+
+
+def test_random_weights_get_a_prompt_as_long_as_gemma_would_have_it():
+    class Engine:
+        model = setup.FULL_SIZE
+
+        def count_tokens(self, texts):
+            return [len(text.split()) for text in texts]
+
+    assert setup._caption(Engine(), f"{Engine.model.defaults['system_prompt']} {setup.usual_prompt(Engine())}") == 304
+    Engine.model = replace(setup.FULL_SIZE, source="elsewhere")
+    assert setup.usual_prompt(Engine()) == setup.PROMPT
 
 
 # ---- on a processor --------------------------------------------------------------------------------------------
