@@ -142,11 +142,8 @@ def bench(options: Options, say) -> report.Run:
         config = dict(engine.rig.pipe.transformer.config)
         device, model, dtype = engine.device, engine.model, engine.rig.plan.dtype
         prompt = usual_prompt(engine)
-        requests = [
-            _request(options, model, prompt, size, batch)
-            for size in _sizes(options, model)
-            for batch in options.batches
-        ]
+        asked = itertools.product(_sizes(options, model), options.batches)
+        requests = [_request(options, model, prompt, size, batch) for size, batch in asked]
         floors = {}
         for request in requests:
             ceilings = _ceilings(engine, config, request)
