@@ -53,7 +53,6 @@ def test_a_new_user_composes_generates_finds_and_restores(tmp_path):
         with opened(browser, address) as page:
             shoot(page, "first-visit")
             compose(page)
-            shoot(page, "composed")
             generate(page)
             read_the_cost(page)
         (card,) = gallery.page().cards
