@@ -44,7 +44,7 @@ def build(engine: Engine, gallery: Gallery, settings: Any, options: ServerOption
     ui.prepare(options.temp_dir)
     app = make_app(engine, options, lifecycle)
     add_pictures(app, Shelf(gallery), may_edit=not options.shared, temp_dir=options.temp_dir)
-    actions = Actions(engine, gallery, tag_dir=settings.tag_dir)
+    actions = Actions(engine, gallery, tag_dir=settings.tag_dir if settings else "")
     add_news(app, actions.follow)
     blocks = build_page(actions, gallery, settings)
     page = ui.mount(
