@@ -8,7 +8,7 @@ nb.define("gallery", function (w) {
   const FACETS = ["collection", "character", "preset"];
   const filter = { q: "", order: "newest", favourite: "", today: "", collection: "", character: "", preset: "" };
   const selected = new Map();
-  let facets = null, current = null, selecting = false, anchor = null, stale = true, searching = 0;
+  let facets = null, current = null, wanted = null, selecting = false, anchor = null, stale = true, searching = 0;
 
   /* ---- parts ---- */
   const nav = h("nav.nb-g-nav", { "aria-label": t("gallery_filters") });
@@ -29,7 +29,7 @@ nb.define("gallery", function (w) {
   const tray = h("div.nb-g-tray", { hidden: true, role: "toolbar", "aria-label": t("gallery_selection") });
   const panel = h("aside.nb-g-detail", { "aria-label": t("gallery_detail") });
   const grid = nb.galleryGrid((offset, limit) => read("gallery/list", { ...query(), offset, limit }), {
-    total: showTotal, open, toggle, keys, selecting: () => selecting, follows: () => current !== null,
+    total: showTotal, open, toggle, keys, selecting: () => selecting, follows: () => wanted !== null,
   }, (item) => ({
     current: current && current.id === item.id, selected: selected.has(item.id), selecting, letter: letterOf(item.id),
   }));
@@ -100,8 +100,11 @@ nb.define("gallery", function (w) {
     const item = grid.item(at);
     if (!item) return;
     anchor = at;
+    wanted = item.id; /* the picture asked for last is the one that shows, whichever answer comes last */
     try {
-      current = await read("gallery/picture/" + encodeURIComponent(item.id));
+      const found = await read("gallery/picture/" + encodeURIComponent(item.id));
+      if (wanted !== item.id) return;
+      current = found;
       grid.redraw();
       drawDetail(show);
     } catch (error) { complain(error); }
@@ -113,7 +116,7 @@ nb.define("gallery", function (w) {
       edit: (change) => edit([current.id], change),
       remove: () => remove([current.id]),
       compare: () => { selected.set(current.id, current); selecting = true; changedSelection(); },
-      close: () => { const at = grid.index(current.id); current = null; grid.redraw(); drawDetail(); grid.focus(at); },
+      close: () => { const at = grid.index(current.id); current = wanted = null; grid.redraw(); drawDetail(); grid.focus(at); },
       collectionItems,
     });
   }
@@ -139,7 +142,7 @@ nb.define("gallery", function (w) {
   async function remove(ids) {
     try {
       await write("gallery/delete", { ids });
-      if (current && ids.includes(current.id)) { current = null; drawDetail(); }
+      if (current && ids.includes(current.id)) { current = wanted = null; drawDetail(); }
       for (const id of ids) selected.delete(id);
       changedSelection();
       await refresh(true);
