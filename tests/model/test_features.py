@@ -1,5 +1,6 @@
 """What diffusers offers for its models works on ours: each feature is seen to act, not only to be callable."""
 
+import json
 import multiprocessing
 
 import pytest
@@ -183,7 +184,7 @@ def test_mag_cache_skips_after_calibration(pipe, block_runs, capsys):
     pipe.transformer.enable_cache(MagCacheConfig(num_inference_steps=steps, calibrate=True))
     expected = picture(pipe, num_inference_steps=steps, guidance_scale=1.0)
     pipe.transformer.disable_cache()
-    ratios = next(eval(line) for line in capsys.readouterr().out.splitlines() if line.startswith("[1.0"))
+    ratios = next(json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("[1.0"))
     assert len(ratios) == len(block_runs) == steps
     block_runs.clear()
     pipe.transformer.enable_cache(MagCacheConfig(num_inference_steps=steps, mag_ratios=ratios, threshold=0.5))
