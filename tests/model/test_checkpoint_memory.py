@@ -63,7 +63,7 @@ def test_the_peak_is_the_weights_and_little_more(name, dtype, folder, monkeypatc
 
 
 def test_an_old_pth_that_cannot_be_mapped_is_read_once_and_let_go_as_it_is_copied(folder, monkeypatch):
-    """Not two copies; what the allocator keeps of it is more than with mapped files."""
+    """Not two copies. Between 1.03 and 1.75 from run to run, 1.04 with a hash seed of 0; why is not known yet."""
     monkeypatch.setattr(weights, "MAPPED_BYTES", MAPPED)
     grown, kept = growth(folder / "old.pth", torch.float32)
     assert 0.9 * kept < grown < 2 * kept
