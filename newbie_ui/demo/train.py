@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -92,20 +92,22 @@ class Training:
         if self.given.stages[-1] == "draw" and self.artist.wait():
             raise SystemExit("Drawing failed: see the message above.")
 
-    def _wait_for(self, kind: str, count: int) -> list[Path]:
-        """The first shards of a kind, once they are drawn."""
+    def _wait_for(self, kind: str, numbers: Iterable[int]) -> list[Path]:
+        """Shards of a kind by their numbers, once they are drawn: several are drawn at once and end in any order."""
+        wanted = [self.shards / f"{kind}_{number:04d}" for number in numbers]
         artist, patience = getattr(self, "artist", None), time.monotonic() + 300
-        while len(paths := shard_paths(self.shards, kind)) < count:
+        while missing := sorted({*wanted}.difference(shard_paths(self.shards, kind))):
             if time.monotonic() > patience or (artist is not None and artist.poll() is not None):
-                raise SystemExit(f"{len(paths)} of {count} {kind} shards in {self.shards}. Run the stage draw first.")
+                found = f"{len(wanted) - len(missing)} of {len(wanted)} {kind} shards in {self.shards}"
+                raise SystemExit(f"{found}, no {missing[0].name}. Run the stage draw first.")
             time.sleep(0.2)
-        return paths[:count]
+        return wanted
 
     def _test_pixels(self) -> torch.Tensor:
-        return load_pixels(self._wait_for("test", 1), self.device)[:200]
+        return load_pixels(self._wait_for("test", [0]), self.device)[:200]
 
     def autoencoder(self) -> None:
-        paths = self._wait_for("train", self.recipe.autoencoder.shards)
+        paths = self._wait_for("train", range(self.recipe.autoencoder.shards))
         curve = train_autoencoder(self.vae, self.recipe, paths, self.device)
         self.vae.eval()
         shift, scale = fit_statistics(self.vae, load_pixels(paths[:1], self.device)[:1000])
@@ -121,7 +123,7 @@ class Training:
             fast.to(torch.bfloat16)
         for kind, count in (("train", self.recipe.draw.shards), ("ink", self.recipe.lora.shards)):
             for number in ranks.share(range(count)):
-                path = self._wait_for(kind, number + 1)[number]
+                [path] = self._wait_for(kind, [number])
                 pixels = torch.from_numpy(load_shard(path)["pixels"].copy())
                 latents = [encode_pixels(fast, part.to(self.device)).bfloat16() for part in pixels.split(250)]
                 torch.save(torch.cat(latents).cpu(), path.with_suffix(".latents"))
@@ -129,7 +131,7 @@ class Training:
 
     def _data(self, kind: str, count: int) -> dict[str, torch.Tensor]:
         parts: dict[str, list[torch.Tensor]] = {"latents": [], "tokens": [], "heads": []}
-        for path in self._wait_for(kind, count):
+        for path in self._wait_for(kind, range(count)):
             shard = load_shard(path)
             parts["latents"].append(torch.load(path.with_suffix(".latents"), weights_only=True).to(self.device))
             for name in ("tokens", "heads"):
@@ -137,7 +139,7 @@ class Training:
         return {name: torch.cat(values) for name, values in parts.items()}
 
     def train_reader(self) -> None:
-        paths = self._wait_for("train", self.recipe.reader.shards)
+        paths = self._wait_for("train", range(self.recipe.reader.shards))
         shards = [load_shard(path) for path in paths]
         data = {
             name: torch.cat([torch.from_numpy(shard[name].copy()) for shard in shards]).to(self.device)

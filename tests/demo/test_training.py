@@ -1,6 +1,8 @@
 """Every stage of the training at toy size, through the command itself; what it writes loads as a model."""
 
+import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,6 +68,31 @@ def test_a_shard_depends_on_seed_and_number_alone(tmp_path):
     other = load_shard(draw_shard(tmp_path / "b", recipe, 2))
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert not np.array_equal(first["pixels"], other["pixels"])
+
+
+def write_shard(work, name):
+    """One grey picture as the artist would leave it."""
+    (work / "shards").mkdir(exist_ok=True)
+    np.save(work / "shards" / f"{name}.npy", np.full((1, 64, 64, 3), 128, np.uint8))
+    np.savez(work / "shards" / f"{name}.npz")
+
+
+def test_every_shard_is_encoded_though_a_later_one_is_drawn_first(tmp_path, monkeypatch):
+    names = ["train_0000", "train_0002", "ink_0000"]
+    for name in names:
+        write_shard(tmp_path, name)
+    monkeypatch.setattr(train.time, "sleep", lambda seconds: write_shard(tmp_path, "train_0001"))
+    argv = ["--work", str(tmp_path), "--device", "cpu", *CHANGES, "--set=draw.shards=3", "--stages", "encode"]
+    assert train.main(argv) == 0
+    assert {path.stem for path in (tmp_path / "shards").glob("*.latents")} == {*names, "train_0001"}
+
+
+def test_a_later_shard_does_not_stand_in_for_the_first(tmp_path, monkeypatch):
+    write_shard(tmp_path, "train_0001")
+    clock = itertools.count(step=100)
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda seconds: None))
+    with pytest.raises(SystemExit, match=r"0 of 1 train shards .* no train_0000\. Run the stage draw first"):
+        train.main(["--work", str(tmp_path), "--device", "cpu", *CHANGES, "--stages", "autoencoder"])
 
 
 def test_an_unknown_key_of_the_recipe_is_named(tmp_path):
