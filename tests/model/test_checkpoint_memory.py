@@ -62,11 +62,21 @@ def test_the_peak_is_the_weights_and_little_more(name, dtype, folder, monkeypatc
     assert 0.9 * kept < grown < kept + MAPPED + SLACK
 
 
-def test_an_old_pth_that_cannot_be_mapped_is_read_once_and_let_go_as_it_is_copied(folder, monkeypatch):
-    """Not two copies. Between 1.03 and 1.75 from run to run, 1.04 with a hash seed of 0; why is not known yet."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_old_pth_that_cannot_be_mapped_is_read_once_and_let_go_as_it_is_copied(dtype, folder, monkeypatch):
+    """In memory of the C library's heap, 2 to 135 % more were measured; in pages of its own, 4 %."""
     monkeypatch.setattr(weights, "MAPPED_BYTES", MAPPED)
-    grown, kept = growth(folder / "old.pth", torch.float32)
-    assert 0.9 * kept < grown < 2 * kept
+    grown, _ = growth(folder / "old.pth", dtype)
+    read = (folder / "old.pth").stat().st_size
+    assert 0.9 * read < grown < 1.2 * read
+
+
+def test_an_old_pth_may_hold_nothing_and_the_same_twice(tmp_path):
+    held = {"none": torch.empty(0), "all": torch.arange(6.0), "half": torch.ones(3, dtype=torch.float16)}
+    held["rest"] = held["all"][2:]
+    torch.save(held, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    read = dict(weights.open_weights(tmp_path / "old.pth").stream(held))
+    assert all(torch.equal(read[name], tensor) for name, tensor in held.items())
 
 
 def test_the_window_keeps_a_real_model_within_a_gigabyte():

@@ -13,6 +13,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,14 @@ def _unpickle(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _load_tensors_only(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
+    mapped = _can_be_mapped(path)
+    return torch.load(path, map_location="cpu" if mapped else _in_own_pages, weights_only=True, mmap=mapped)
+
+
+def _in_own_pages(storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+    """Memory to read into that goes back to the system with its tensor; in the heap much of it would be kept."""
+    size = storage.nbytes()
+    return torch.frombuffer(mmap(-1, size), dtype=torch.uint8).untyped_storage() if size else storage
 
 
 def _can_be_mapped(path: Path) -> bool:
