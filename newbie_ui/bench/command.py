@@ -20,6 +20,7 @@ import torch
 from newbie_ui.bench import report
 from newbie_ui.bench.ceilings import Ceilings, measure_ceilings
 from newbie_ui.bench.circumstances import now, versions
+from newbie_ui.bench.exit_code import exit_code
 from newbie_ui.bench.measure import Case, Exact, RungResult, measure_rung
 from newbie_ui.bench.reference import with_reference
 from newbie_ui.bench.rungs import REFERENCE, TURBO, Rung, ladder, presets_as_rungs
@@ -52,22 +53,16 @@ class Options:
     csv: Path | None
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    try:
-        options = parse(sys.argv[1:] if argv is None else argv)
-        out = sys.stdout
-        with contextlib.redirect_stdout(sys.stderr):
-            run = bench(options, say=lambda text: print(text, file=out, flush=True))
-        if options.csv:
-            report.append_csv(options.csv, run)
-        print(report.as_json(run), flush=True)
-    except UserError as error:
-        print(f"newbie_ui: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+@exit_code
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run from the command line."""
+    options = parse(sys.argv[1:] if argv is None else argv)
+    out = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        run = bench(options, say=lambda text: print(text, file=out, flush=True))
+    if options.csv:
+        report.append_csv(options.csv, run)
+    print(report.as_json(run), flush=True)
 
 
 def parse(argv: Sequence[str]) -> Options:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from newbie_ui.bench.circumstances import now, versions
+from newbie_ui.bench.exit_code import exit_code
 from newbie_ui.engine.base import EngineState, ModelInfo, generate
 from newbie_ui.engine.history import History
 from newbie_ui.engine.local import LocalEngine
@@ -22,7 +23,7 @@ from newbie_ui.engine.measure import describe_device, find_device
 from newbie_ui.engine.resolve import FULL_SIZE_DEFAULTS
 from newbie_ui.engine.source import ModelSource
 from newbie_ui.engine.threads import keep_memory_whole
-from newbie_ui.errors import EngineError, SettingsError, UserError
+from newbie_ui.errors import EngineError, SettingsError
 from newbie_ui.model.checkpoint import DEMO, load_tokens, locate
 from newbie_ui.model.pipeline import NewbiePipeline
 from newbie_ui.presets import Preset, choose, load_presets, preset_with
@@ -199,23 +200,17 @@ def wait_until_warm(engine: LocalEngine) -> None:
 Measure = Callable[[Bench, LocalEngine], dict[str, Any]]
 
 
-def run_command(prog: str, doc: str, measure: Measure, argv: Sequence[str] | None = None) -> int:
+@exit_code
+def run_command(prog: str, doc: str, measure: Measure, argv: Sequence[str] | None = None) -> None:
     """A command that opens an engine, measures something, and prints it as JSON on the last line."""
-    try:
-        with prepared() as say:
-            bench, source = read_flags(prog, doc, sys.argv[1:] if argv is None else argv)
-            bench = replace(bench, say=say)
-            with open_engine(bench.settings, source, bench.presets) as engine:
-                bench = replace(bench, **_model_defaults(bench, engine))
-                facts = {"device": engine.device.name, "model": engine.model.name, "versions": versions(), "at": now()}
-                result = {**facts, "steps": bench.steps, **measure(bench, engine)}
-        print(json.dumps(result), flush=True)
-    except UserError as error:
-        print(f"newbie_ui: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    with prepared() as say:
+        bench, source = read_flags(prog, doc, sys.argv[1:] if argv is None else argv)
+        bench = replace(bench, say=say)
+        with open_engine(bench.settings, source, bench.presets) as engine:
+            bench = replace(bench, **_model_defaults(bench, engine))
+            facts = {"device": engine.device.name, "model": engine.model.name, "versions": versions(), "at": now()}
+            result = {**facts, "steps": bench.steps, **measure(bench, engine)}
+    print(json.dumps(result), flush=True)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from typing import Any
 
 import psutil
 
+from newbie_ui.bench.exit_code import exit_code
+
 CHILD = "--child"
 
 
@@ -83,19 +85,14 @@ def _write_model(folder: Path, say) -> Path:
     return folder
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@exit_code
+def main(argv: Sequence[str] | None = None) -> None:
     from newbie_ui.bench.setup import prepared
-    from newbie_ui.errors import UserError
 
     argv = list(sys.argv[1:] if argv is None else argv)
     with prepared() as say:
-        try:
-            result = first_picture(argv[1:]) if argv[:1] == [CHILD] else measure_start(argv, say)
-        except UserError as error:
-            print(f"newbie_ui: {error}", file=sys.stderr)
-            return 2
+        result = first_picture(argv[1:]) if argv[:1] == [CHILD] else measure_start(argv, say)
     print(json.dumps(result), flush=True)
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from newbie_ui.bench import command, fit, parts, setup, shapes, soak, suite, tables
+from newbie_ui.bench import command, fit, parts, setup, shapes, soak, start, suite, tables
+from newbie_ui.bench.exit_code import exit_code
 from newbie_ui.engine.base import DeviceInfo
 from tests import tiny
 
@@ -149,6 +150,21 @@ def test_a_fresh_process_is_timed_from_its_beginning(model):
     run = json.loads(done.stdout)
     assert run["total_s"] > run["import_s"] + run["picture_s"] > 0
     assert (run["compile_s"], run["preset"], run["size"]) == (0, "cpu", [64, 64])
+
+
+@pytest.mark.parametrize("first", [(command.main,), (shapes.main,), (start.main, start.CHILD)])
+def test_a_command_that_cannot_go_on_says_why_and_ends_with_2(first, capsys):
+    main, *argv = first
+    assert main([*argv, "--presets", "best", "--device", "cpu"]) == 2
+    assert capsys.readouterr().err.startswith("newbie_ui: Preset 'best' is unknown.")
+
+
+def test_a_command_that_is_interrupted_ends_with_130():
+    @exit_code
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert interrupted() == 130
 
 
 def test_the_best_shortcut_is_the_least_work_within_two_points():
