@@ -8,7 +8,6 @@ the floor says how much is left to gain.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 
 from newbie_ui.bench.work import StepWork, layer_shapes
 from newbie_ui.engine import attention
-from newbie_ui.engine.measure import synchronize
+from newbie_ui.engine.measure import best_s
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ def measure_ceilings(
     operations = 4.0 * rows * tokens * tokens * shapes.heads * shapes.head_dim
     kernels = {}
     for name in attention.candidates(device):
-        took = attention.time_backend(name, device, dtype, shapes.heads, shapes.head_dim, tokens, rows, rounds)
+        took = attention.time_backend(name, device, dtype, shapes.all_heads, shapes.head_dim, tokens, rows, rounds)
         if took:
             kernels[name] = operations / took
     for name, took in others_s(device, dtype, (rows, tokens, shapes.heads, shapes.head_dim), rounds).items():
@@ -110,21 +109,3 @@ def fp8_product(x: torch.Tensor, weight: torch.Tensor) -> Callable[[], torch.Ten
     scale_b = torch.ones(1, weight.shape[0], device=x.device)
     options = {"scale_a": scale_a, "scale_b": scale_b, "out_dtype": torch.bfloat16, "use_fast_accum": True}
     return lambda: torch._scaled_mm(x8, w8.t(), **options)
-
-
-def best_s(work: Callable[[], Any], device: torch.device, rounds: int) -> float:
-    """The shortest of several rounds, each at least a few milliseconds long."""
-    work()
-    synchronize(device)
-    once = _time(work, device, 1)
-    repeats = max(1, min(50, int(0.005 / max(once, 1e-7))))
-    return min(_time(work, device, repeats) for _ in range(rounds))
-
-
-def _time(work: Callable[[], Any], device: torch.device, repeats: int) -> float:
-    synchronize(device)
-    started = time.perf_counter()
-    for _ in range(repeats):
-        work()
-    synchronize(device)
-    return (time.perf_counter() - started) / repeats

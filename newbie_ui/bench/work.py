@@ -31,7 +31,13 @@ class LayerShapes:
 
     matrices: Mapping[str, tuple[int, int]]
     heads: int
+    kv_heads: int
     head_dim: int
+
+    @property
+    def all_heads(self) -> tuple[int, int]:
+        """Of queries, and of keys and values."""
+        return (self.heads, self.kv_heads)
 
     @property
     def weights(self) -> int:
@@ -50,7 +56,7 @@ def layer_shapes(config: Mapping[str, Any]) -> LayerShapes:
         "w1+w3": (2 * ffn, dim),
         "w2": (dim, ffn),
     }
-    return LayerShapes(matrices, heads, head_dim)
+    return LayerShapes(matrices, heads, kv_heads, head_dim)
 
 
 def step_work(config: Mapping[str, Any], width: int, height: int, captions: list[int]) -> StepWork:

@@ -7,16 +7,15 @@ rough length, and remembered for the process. Nothing is downloaded: only kernel
 from __future__ import annotations
 
 import logging
-import statistics
-import time
 from functools import lru_cache
 from importlib.util import find_spec
 
 import torch
 from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 
-from newbie_ui.engine.measure import synchronize
-from newbie_ui.model.attention import PADDING_CHANNELS
+from newbie_ui.engine.measure import best_s
+from newbie_ui.model.attention import GROUPED
+from newbie_ui.model.kernels import PADDING_CHANNELS
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +41,18 @@ def candidates(device: torch.device) -> tuple[str, ...]:
 
 
 def fastest(
-    device: torch.device, dtype: torch.dtype, heads: int, head_dim: int, tokens: int, *, padded: bool = False
+    device: torch.device,
+    dtype: torch.dtype,
+    heads: tuple[int, int],
+    head_dim: int,
+    tokens: int,
+    *,
+    padded: bool = False,
 ) -> str:
     """The fastest kernel for a guided picture, (2, tokens, heads, head_dim), measured once and remembered.
 
-    `padded`: captions have padding, which costs kernels other than cuDNN's some width (`NewbieAttnProcessor`).
+    `heads` are of queries, and of keys and values. `padded`: captions have padding, which costs kernels other than
+    cuDNN's some width (`NewbieAttnProcessor`).
     """
     names = candidates(device)
     if len(names) == 1 or dtype not in (torch.bfloat16, torch.float16):
@@ -58,7 +64,7 @@ def fastest(
 def _measured(
     device: torch.device,
     dtype: torch.dtype,
-    heads: int,
+    heads: tuple[int, int],
     head_dim: int,
     tokens: int,
     padded: bool,
@@ -77,29 +83,26 @@ def time_backend(
     name: str,
     device: torch.device,
     dtype: torch.dtype,
-    heads: int,
+    heads: tuple[int, int],
     head_dim: int,
     tokens: int,
     batch: int = 2,
     rounds: int = 5,
     padded: bool = False,
 ) -> float | None:
-    """Median seconds of one attention with this kernel, or None if it refuses these shapes."""
+    """Seconds of one attention with this kernel, as the transformer calls it, or None if it refuses these shapes."""
+    backend, (of_q, of_kv) = BACKENDS[name], heads
+    grouped = backend in GROUPED and of_q != of_kv
+    of_kv = of_kv if grouped else of_q
     wide = head_dim + PADDING_CHANNELS if padded else head_dim
-    widths = (wide, wide, head_dim if name == "cudnn" else wide)
-    q, k, v = (torch.randn(batch, tokens, heads, width, device=device, dtype=dtype) for width in widths)
-    times = []
-    for _ in range(rounds + 2):
-        synchronize(device)
-        started = time.perf_counter()
-        try:
-            dispatch_attention_fn(q, k, v, backend=BACKENDS[name])
-            synchronize(device)
-        except (RuntimeError, ValueError, TypeError, ImportError, AttributeError) as error:
-            log.info("attention kernel %s is not usable here: %s", name, str(error)[:120])
-            return None
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[2:])
+    shapes = ((of_q, wide), (of_kv, wide), (of_kv, head_dim if name == "cudnn" else wide))
+    parts = (torch.randn(batch, n, tokens, width, device=device, dtype=dtype) for n, width in shapes)
+    q, k, v = (part.transpose(1, 2) for part in parts)  # in memory as `kernels.turned_heads` leaves them
+    try:
+        return best_s(lambda: dispatch_attention_fn(q, k, v, enable_gqa=grouped, backend=backend), device, rounds)
+    except (RuntimeError, ValueError, TypeError, ImportError, AttributeError) as error:
+        log.info("attention kernel %s is not usable here: %s", name, str(error)[:120])
+        return None
 
 
 def use(transformer: torch.nn.Module, name: str) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import platform
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 import torch
@@ -62,6 +63,23 @@ def len_cores() -> int:
 def synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def best_s(work: Callable[[], Any], device: torch.device, rounds: int) -> float:
+    """The shortest of several rounds of some work, each at least a few milliseconds long, after a warm-up."""
+    work()
+    synchronize(device)
+    repeats = max(1, min(50, int(0.005 / max(_once_s(work, device, 1), 1e-7))))
+    return min(_once_s(work, device, repeats) for _ in range(rounds))
+
+
+def _once_s(work: Callable[[], Any], device: torch.device, repeats: int) -> float:
+    synchronize(device)
+    started = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    synchronize(device)
+    return (time.perf_counter() - started) / repeats
 
 
 def resident_gb() -> float:

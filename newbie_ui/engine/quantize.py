@@ -19,11 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FP8_MAX = 448.0  # of float8_e4m3fn
+from newbie_ui.model import kernels
+from newbie_ui.model.kernels import Rows
+from newbie_ui.model.transformer import FeedForward
+
 INT8_MAX = 127.0
 INT4_GROUP = 64
 INT_MM_ROWS = 17  # torch._int_mm on a card wants more than 16 rows
-TRANSFORMER_LAYERS = re.compile(r"^layers\.\d+\.(attention\.(qkv|out)|feed_forward\.w[123])$")
+TRANSFORMER_LAYERS = re.compile(r"^(layers|noise_refiner)\.\d+\.(attention\.(qkv|out)|feed_forward\.w[123])$")
 TEXT_LAYERS = re.compile(r"\.(self_attn|mlp)\.\w+_proj$")
 
 
@@ -59,7 +62,15 @@ class _QuantizedLinear(nn.Module):
 
 
 class Fp8Linear(_QuantizedLinear):
-    limit, storage = FP8_MAX, torch.float8_e4m3fn
+    limit, storage = kernels.FP8_MAX, torch.float8_e4m3fn
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.of_rows(kernels.quantized_rows(x)).to(x.dtype) if kernels.usable(x) else super().forward(x)
+
+    def of_rows(self, rows: Rows) -> Tensor:
+        """The layer of an input (…, in) that is in 8 bit already."""
+        y = self._multiply(rows.values.flatten(0, -2), rows.scale.flatten(0, -2))
+        return (y if self.bias is None else y + self.bias).unflatten(0, rows.values.shape[:-1])
 
     def _multiply(self, rows: Tensor, scale: Tensor) -> Tensor:
         return torch._scaled_mm(
@@ -70,6 +81,17 @@ class Fp8Linear(_QuantizedLinear):
             out_dtype=torch.bfloat16,
             use_fast_accum=rows.is_cuda,
         )
+
+
+class Fp8FeedForward(FeedForward):
+    """The same with its input in 8 bit for two layers at once, and what lies between the layers never written out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bare = all(type(layer) is Fp8Linear for layer in (self.w1, self.w2, self.w3))  # a LoRA reads what lies between
+        if not bare or not kernels.usable(x):
+            return super().forward(x)
+        rows = kernels.quantized_rows(x)
+        return self.w2.of_rows(kernels.gated_rows(self.w1.of_rows(rows), self.w3.of_rows(rows))).to(x.dtype)
 
 
 class Int8Linear(_QuantizedLinear):
@@ -130,8 +152,12 @@ def quantize(module: nn.Module, kind: str, which: re.Pattern[str], device: torch
 
 
 def quantize_transformer(transformer: nn.Module, kind: str, device: torch.device | None = None) -> int:
-    """ "fp8" or "int8" for the large products of the joint layers; embedders, refiners and adaLN stay."""
-    return quantize(transformer, kind, TRANSFORMER_LAYERS, device)
+    """ "fp8" or "int8" for the large products of every step; embedders, context refiner and adaLN stay."""
+    count = quantize(transformer, kind, TRANSFORMER_LAYERS, device)
+    if kind == "fp8":
+        for block in (*transformer.noise_refiner, *transformer.layers):
+            block.feed_forward.__class__ = Fp8FeedForward
+    return count
 
 
 def quantize_text_encoder(text_encoder: nn.Module, kind: str = "int8", device: torch.device | None = None) -> int:

@@ -13,9 +13,12 @@ from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 from torch import Tensor, nn
 
+from newbie_ui.model import kernels
+from newbie_ui.model.kernels import PADDING_CHANNELS, PADDING_SCORE
+
 PADDING_METHODS = ("auto", "mask", "channels")
-PADDING_CHANNELS = 8  # kernels want head widths that are multiples of 8
-PADDING_SCORE = -30000.0  # fits float16; exp of it is exactly 0 after the softmax's shift
+# Kernels that read the keys and values of a group of heads once; for the others they are repeated.
+GROUPED = (AttentionBackendName._NATIVE_CUDNN, AttentionBackendName._NATIVE_FLASH)
 
 Rotary = tuple[Tensor, Tensor]  # (cos, sin), each (B, S, head_dim / 2), float32
 
@@ -44,42 +47,52 @@ class NewbieAttnProcessor:
         self.padding = padding
 
     def __call__(self, attn: NewbieAttention, hidden_states: Tensor, rotary: Rotary, token_mask: Tensor | None):
-        split = (attn.n_heads, attn.n_kv_heads, attn.n_kv_heads)
-        qkv = attn.qkv(hidden_states).unflatten(-1, (-1, attn.head_dim))  # (B, S, H + 2·KV, D)
-        q, k, v = qkv.split(split, dim=2)
-        q = apply_rotary(attn.q_norm(q), rotary)
-        k = apply_rotary(attn.k_norm(k), rotary)
-        repeats = attn.n_heads // attn.n_kv_heads  # query head h reads KV head h // repeats
-        k, v = (x.repeat_interleave(repeats, dim=2) for x in (k, v))
-        x = self._attend(q, k, v, token_mask, scale=attn.head_dim**-0.5)
-        return attn.out(x.flatten(2))
+        qkv = attn.qkv(hidden_states)
+        mask = None
+        if token_mask is not None and (self.padding == "mask" or (self.padding == "auto" and not qkv.is_cuda)):
+            mask, token_mask = token_mask[:, None, None, :], None
+        q, k, v = self._heads(attn, qkv, rotary, token_mask)
+        x = self._attend(q, k, v, mask, scale=attn.head_dim**-0.5)
+        return attn.out(x[..., : attn.head_dim].flatten(2))
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, token_mask: Tensor | None, scale: float) -> Tensor:
-        """softmax(q·k·scale)·v over the tokens that `token_mask` (B, S) marks; all are (B, S, H, D)."""
-        mask, head_dim = None, v.shape[-1]
-        if token_mask is not None:
-            if self.padding == "mask" or (self.padding == "auto" and not q.is_cuda):
-                mask = token_mask[:, None, None, :]
-            else:
-                q, k, v = self._widen(q, k, v, token_mask)
-        x = dispatch_attention_fn(
+    def _heads(
+        self, attn: NewbieAttention, qkv: Tensor, rotary: Rotary, token_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """q (B, S, H, W), k (B, S, KV, W), v (B, S, KV, D); with a mask W is wider, and padding is in the channels."""
+        heads, norms = (attn.n_heads, attn.n_kv_heads), (attn.q_norm, attn.k_norm)
+        here = all(type(norm) is nn.RMSNorm and norm.weight.device == qkv.device for norm in norms)
+        if here and kernels.usable(qkv):
+            weights = (attn.q_norm.weight, attn.k_norm.weight)
+            return kernels.turned_heads(qkv, weights, rotary, token_mask, *heads, eps=attn.q_norm.eps)
+        q, k, v = qkv.unflatten(-1, (-1, attn.head_dim)).split((*heads, attn.n_kv_heads), dim=2)
+        q, k = (apply_rotary(norm(x), rotary) for norm, x in zip(norms, (q, k)))
+        return (q, k, v) if token_mask is None else (*_widened(q, k, token_mask), v)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        """softmax(q·k·scale)·v (B, S, H, ≥ D); query head h reads key and value head h // repeats."""
+        if self._attention_backend is not AttentionBackendName._NATIVE_CUDNN:  # the others want v as wide as q and k
+            v = F.pad(v, (0, q.shape[-1] - v.shape[-1]))
+        parallel = getattr(self, "_parallel_config", None)
+        grouped = parallel is None and self._attention_backend in GROUPED and q.shape[2] != k.shape[2]
+        if not grouped:
+            k, v = (x.repeat_interleave(q.shape[2] // k.shape[2], dim=2) for x in (k, v))
+        return dispatch_attention_fn(
             q,
             k,
             v,
             attn_mask=mask,
             scale=scale,
+            enable_gqa=grouped,
             backend=self._attention_backend,
-            parallel_config=getattr(self, "_parallel_config", None),
+            parallel_config=parallel,
         )
-        return x[..., :head_dim]
 
-    def _widen(self, q: Tensor, k: Tensor, v: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        score = torch.where(token_mask, 0.0, PADDING_SCORE).to(k.dtype)[:, :, None, None]
-        k = torch.cat((k, score.expand(*k.shape[:3], PADDING_CHANNELS)), dim=-1)
-        q = F.pad(q, (0, PADDING_CHANNELS), value=1.0)
-        if self._attention_backend is not AttentionBackendName._NATIVE_CUDNN:  # the others want v as wide as q and k
-            v = F.pad(v, (0, PADDING_CHANNELS))
-        return q, k, v
+
+def _widened(q: Tensor, k: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """With the channels that `kernels.turned_heads` describes."""
+    score = torch.where(token_mask, 0.0, PADDING_SCORE).to(k.dtype)[:, :, None, None]
+    k = torch.cat((k, score.expand(*k.shape[:3], PADDING_CHANNELS)), dim=-1)
+    return F.pad(q, (0, PADDING_CHANNELS), value=1.0), k
 
 
 class NewbieJointAttnProcessor(NewbieAttnProcessor):

@@ -35,6 +35,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from newbie_ui.errors import CheckpointError
+from newbie_ui.model import kernels
 from newbie_ui.model.attention import (
     PADDING_METHODS,
     NewbieAttention,
@@ -119,6 +120,8 @@ class NewbieRefinerBlock(nn.Module):
             return x + self.ffn_norm2(self.feed_forward(self.ffn_norm1(x)))
         if modulation is None:
             modulation = self.adaLN_modulation(c)
+        if not torch.compiler.is_compiling() and self._can_fuse(x):
+            return self._fused(x, rotary, token_mask, modulation)
         dtype = modulation.dtype  # of the matrix products; everything else has x's precision, which may be higher
         scale_msa, gate_msa, scale_mlp, gate_mlp = modulation.to(x.dtype).unsqueeze(1).chunk(4, dim=-1)
         h = self.attention_norm1(x) * (1 + scale_msa)
@@ -127,6 +130,23 @@ class NewbieRefinerBlock(nn.Module):
         h = self.ffn_norm1(x) * (1 + scale_mlp)
         h = self.feed_forward(h.to(dtype))
         return x + gate_mlp.tanh() * self.ffn_norm2(h.to(x.dtype))
+
+    @property
+    def _norms(self) -> tuple[RMSNorm, ...]:
+        return (self.attention_norm1, self.attention_norm2, self.ffn_norm1, self.ffn_norm2)
+
+    def _can_fuse(self, x: Tensor) -> bool:
+        """Not with a LoRA on a norm, nor where hooks bring the weights."""
+        bare = all(type(norm) is RMSNorm and norm.weight.device == x.device for norm in self._norms)
+        return bare and kernels.usable(x)
+
+    def _fused(self, x: Tensor, rotary: Rotary, token_mask: Tensor | None, modulation: Tensor) -> Tensor:
+        """The same with one kernel for all that lies between two sublayers, as the compiler has it."""
+        before_attention, after_attention, before_ffn, after_ffn = (norm.weight for norm in self._norms)
+        eps = self.attention_norm1.eps
+        h = self.attention(kernels.normed_rows(x, before_attention, modulation, 0, eps), rotary, token_mask)
+        x, h = kernels.residual_normed_rows(x, h, (after_attention, before_ffn), modulation, (1, 2), eps)
+        return kernels.residual_rows(x, self.feed_forward(h), after_ffn, modulation, 3, eps)
 
 
 class NewbieBlock(NewbieRefinerBlock):
@@ -275,7 +295,8 @@ class NewbieTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, CacheMix
         x = self.x_embedder(self._patchify(hidden_states))  # (B, N, dim)
         x = x.to(self.residual_dtype or x.dtype)
         n_image = x.shape[1]
-        image_rotary = (rotary[0][:, :n_image], rotary[1][:, :n_image])
+        # Copied, so that the refiners' graph does not depend on the length of the caption
+        image_rotary = tuple(t[:, :n_image].clone(memory_format=torch.contiguous_format) for t in rotary)
         for block, ready in zip(self.noise_refiner, modulation.noise_refiner):
             x = block(x, rotary=image_rotary, c=c, modulation=ready)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from newbie_ui.engine import attention
@@ -15,14 +18,18 @@ from newbie_ui.engine.choices import preset_choices
 from newbie_ui.engine.compile import CompileState, use_disk_cache
 from newbie_ui.engine.embeddings import EmbeddingCache, Encoding
 from newbie_ui.engine.history import FILE_NAME, KEEP, History, Measurement
-from newbie_ui.engine.measure import PeakMemory, Stopwatch, describe_device, find_device
+from newbie_ui.engine.measure import PeakMemory, Stopwatch, best_s, describe_device, find_device
 from newbie_ui.engine.placement import STAYING, Parked, Placement, Streamed
 from newbie_ui.engine.plan import Plan, make_plan, step_down
-from newbie_ui.engine.quantize import KINDS, quantize, quantize_transformer
-from newbie_ui.engine.stages import shapes_to_warm
+from newbie_ui.engine.quantize import KINDS, Fp8FeedForward, Fp8Linear, quantize, quantize_transformer
+from newbie_ui.engine.stages import WARM_BUCKETS, shapes_to_warm
 from newbie_ui.errors import SettingsError
+from newbie_ui.model import kernels
+from newbie_ui.model.fit import CAPTION_BUCKETS
+from newbie_ui.model.transformer import FeedForward
 from newbie_ui.presets import Preset
 from newbie_ui.request import GenerateRequest
+from tests import tiny
 
 CPU = torch.device("cpu")
 CARD = DeviceInfo("cuda", "A card", 25.4, (9, 0))
@@ -152,15 +159,22 @@ def test_the_ladder_goes_down_in_the_promised_order():
 
 def test_sizes_to_warm_are_the_presets_or_the_models():
     model_sizes = ((1024, 1024), (832, 1216))
-    plan = make_plan(Preset(name="p", compile="block", warm=4, warm_sizes="768x768 512x512"), CARD, False)
+    preset = Preset(name="p", compile="block", warm=4, warm_sizes="768x768 512x512")
+    plan = make_plan(preset, CARD, False)
     assert [(s.width, s.bucket) for s in shapes_to_warm(plan, model_sizes)] == [
+        (768, 320),
+        (768, 384),
         (768, 512),
-        (768, 256),
-        (768, 768),
-        (512, 512),
+        (768, 640),
     ]
+    plan = make_plan(replace(preset, warm=8), CARD, False)
+    assert [s.width for s in shapes_to_warm(plan, model_sizes)] == [768] * 6 + [512] * 2
     plan = make_plan(Preset(name="p", compile="block", warm=1), CARD, False)
     assert [(s.width, s.height) for s in shapes_to_warm(plan, model_sizes)] == [(1024, 1024)]
+
+
+def test_every_length_to_warm_is_one_that_captions_are_padded_to():
+    assert set(WARM_BUCKETS) <= set(CAPTION_BUCKETS)
 
 
 def test_every_rung_tells_the_artist_what_was_done():
@@ -331,6 +345,76 @@ def test_only_the_large_products_of_the_joint_layers_are_quantized():
     assert quantize(model, "int8", re.compile("nothing")) == 0
 
 
+@pytest.fixture
+def fp8_layer():
+    """The first feed-forward of a transformer in fp8, and some input."""
+    transformer = tiny.pipeline().transformer
+    quantize_transformer(transformer, "fp8")
+    torch.manual_seed(0)
+    return transformer.layers[0].feed_forward, torch.randn(2, 5, tiny.TRANSFORMER["dim"], dtype=torch.bfloat16)
+
+
+@pytest.fixture
+def plain_kernels(monkeypatch):
+    """Torch in place of the card's kernels, always usable; how often each is asked."""
+    asked = []
+
+    def quantized_rows(rows):
+        asked.append("quantized")
+        scale = rows.abs().amax(dim=-1, keepdim=True).float() / kernels.FP8_MAX
+        return kernels.Rows((rows / scale).to(torch.float8_e4m3fn), scale)
+
+    def gated_rows(a, b):
+        rows = quantized_rows(F.silu(a.float()) * b.float())
+        asked[-1] = "gated"
+        return rows
+
+    for stand_in in (quantized_rows, gated_rows):
+        monkeypatch.setattr(kernels, stand_in.__name__, stand_in)
+    monkeypatch.setattr(kernels, "usable", lambda tensor: True)
+    return asked
+
+
+@torch.no_grad()
+def test_fp8_feed_forwards_compute_on_a_processor_as_the_class_they_replace():
+    transformer = tiny.pipeline().transformer
+    assert quantize_transformer(transformer, "fp8") == 5 * (len(transformer.layers) + len(transformer.noise_refiner))
+    inputs = (torch.randn(1, 16, 8, 8), torch.tensor([0.4]), torch.randn(1, 6, tiny.WIDTH), None)
+    inputs = (*inputs, torch.randn(1, tiny.CLIP_WIDTH))
+    own = transformer(*inputs).sample
+    for block in (*transformer.noise_refiner, *transformer.layers):
+        assert type(block.feed_forward) is Fp8FeedForward
+        block.feed_forward.__class__ = FeedForward
+    assert all(type(block.feed_forward) is FeedForward for block in transformer.context_refiner)
+    assert torch.equal(transformer(*inputs).sample, own)
+
+
+@torch.no_grad()
+def test_an_fp8_feed_forward_quantizes_its_input_once_and_what_lies_between_its_layers(fp8_layer, request):
+    layer, x = fp8_layer
+    plain = layer(x).float()
+    asked = request.getfixturevalue("plain_kernels")
+    assert (layer(x).float() - plain).norm() / plain.norm() < 0.02
+    assert asked == ["quantized", "gated"]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("branched", ["w1", "w2", "w3"])
+def test_an_fp8_feed_forward_with_a_lora_keeps_what_the_lora_reads(fp8_layer, plain_kernels, branched):
+    layer, x = fp8_layer
+    read = []
+
+    class WithBranch(Fp8Linear):
+        def forward(self, x):
+            read.append(x.dtype)
+            return super().forward(x)
+
+    getattr(layer, branched).__class__ = WithBranch
+    layer(x)
+    assert read == [torch.bfloat16]
+    assert plain_kernels == ["quantized"] * 3  # each layer for itself
+
+
 # ---- compile state and measures --------------------------------------------------------------------------------
 
 
@@ -365,6 +449,17 @@ def test_a_stage_is_timed_even_when_it_fails():
     assert watch.seconds["decode"] >= 0
 
 
+def test_the_best_of_several_rounds_is_a_time_for_one_run_after_a_warm_up():
+    runs = []
+
+    def work():
+        runs.append(time.perf_counter())
+        time.sleep(0.001)
+
+    assert 0.001 <= best_s(work, CPU, rounds=3) < 0.1
+    assert len(runs) >= 2 + 3
+
+
 def test_a_card_that_is_not_there_is_explained():
     with pytest.raises(SettingsError, match=r"no card that torch can use\. Use auto or cpu"):
         find_device("cuda")
@@ -389,7 +484,7 @@ def test_the_processor_is_described_with_its_cores():
 
 
 def test_a_kernel_that_is_not_installed_is_passed_over():
-    shape = {"device": CPU, "dtype": torch.float32, "heads": 2, "head_dim": 8, "tokens": 16}
+    shape = {"device": CPU, "dtype": torch.float32, "heads": (2, 1), "head_dim": 8, "tokens": 16}
     assert attention.time_backend("native", **shape) > 0
     assert attention.time_backend("native", **shape, padded=True) > 0
     assert attention.time_backend("flash_attn", **shape) is None

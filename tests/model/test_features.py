@@ -8,6 +8,7 @@ import torch
 from diffusers import FirstBlockCacheConfig, MagCacheConfig
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 
+from newbie_ui.model import attention
 from newbie_ui.model.transformer import NewbieTransformer2DModel
 from tests import tiny
 from tests.model import context_parallel
@@ -62,6 +63,28 @@ def test_every_attention_uses_the_backend_that_was_set(model, inputs, backend_ca
     assert largest(run(model, inputs), expected) < 2e-6
     assert len(backend_calls) == len(model.attn_processors) == 5
     model.reset_attention_backend()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("padding", ["mask", "channels"])
+def test_a_kernel_that_knows_groups_reads_each_key_once(pipe, inputs, monkeypatch, padding):
+    """On a card cuDNN and flash do; here torch's own choice stands in for them."""
+    transformer, heads = pipe.transformer, []
+    transformer.set_padding_method(padding)
+    name = AttentionBackendName.NATIVE
+    original = _AttentionBackendRegistry._backends[name]
+
+    def watched(**named):
+        heads.append((named["query"].shape[2], named["key"].shape[2], named["value"].shape[2]))
+        return original(**named)
+
+    monkeypatch.setitem(_AttentionBackendRegistry._backends, name, watched)
+    for processor in transformer.attn_processors.values():
+        processor._attention_backend = name
+    repeated = run(transformer, inputs)
+    monkeypatch.setattr(attention, "GROUPED", (name,))
+    assert largest(run(transformer, inputs), repeated) < 2e-6
+    assert heads == [(2, 2, 2)] * 5 + [(2, 1, 1)] * 5
 
 
 # ---- compiling ---------------------------------------------------------------------------------------------------
