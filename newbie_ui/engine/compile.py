@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Hashable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -18,7 +18,8 @@ from torch import nn
 
 log = logging.getLogger(__name__)
 
-SHAPES = 64  # graphs of one block that may be kept; torch's own limit of 8 falls back to eager without a word
+SHAPES = 64  # that may be kept; torch's own limit is 8 graphs
+GRAPHS = 2 * SHAPES  # joint layers and noise refiner have one each, and their code in common
 
 
 def use_disk_cache(environ: MutableMapping[str, str] = os.environ) -> None:
@@ -45,9 +46,11 @@ def compile_blocks(
     `inside_hooks`: only what the block itself computes, so that a step cache's hooks, which decide by numbers, stay
     around the graph. Compiled with them it falls into pieces that take several times as long to build.
     """
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS)
     options = {"fullgraph": True, "dynamic": False, "backend": backend}
     options |= {"mode": mode} if backend == "inductor" else {}
+    for refiner in getattr(transformer, "noise_refiner", ()):  # they too run at every step; of a shape of their own
+        refiner.compile(**options)
     if not inside_hooks:
         return transformer.compile_repeated_blocks(**options)
     for block in _blocks(transformer):
@@ -72,6 +75,11 @@ def as_written(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module._compiled_call_impl = compiled
+
+
+def nothing_compiled() -> AbstractContextManager[None]:
+    """Inside, all of torch runs as written, also what would be compiled now; outside nothing is lost."""
+    return torch.compiler.set_stance("force_eager")
 
 
 def graphs_built() -> int:

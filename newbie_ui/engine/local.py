@@ -15,6 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from PIL import Image
@@ -23,6 +24,7 @@ from transformers import PreTrainedTokenizerBase
 
 from newbie_ui.engine.base import PictureSink, PresetChoice
 from newbie_ui.engine.choices import preset_choices
+from newbie_ui.engine.compile import nothing_compiled
 from newbie_ui.engine.embeddings import EmbeddingCache
 from newbie_ui.engine.fitting import Fitting
 from newbie_ui.engine.history import History, Measurement
@@ -70,6 +72,7 @@ class _Batch:
     began: float
     texts: Sequence[EncodedRow] = ()
     cold: bool = False  # a graph had to be compiled
+    as_written: bool = False  # it was left for later
 
 
 class LocalEngine(QueuedEngine):
@@ -108,6 +111,7 @@ class LocalEngine(QueuedEngine):
         self._stages: Stages | None = None
         self._decode_s: float | None = None
         self._to_warm: list[Shape] = []
+        self._written: set[Shape] = set()  # shapes that had a picture before they were compiled
         self._decoders: list[tuple[int, int]] = []  # sizes whose decoder is to be compiled after that
         self._freed = False
 
@@ -204,6 +208,8 @@ class LocalEngine(QueuedEngine):
             shape = self._to_warm[0]
             self._message = f"Compiling for {shape.width}×{shape.height} and prompts up to {shape.bucket} tokens"
             self._rig.compiled.begin(shape)
+            self._rig.use_loras(())  # graphs differ with them
+            self._rig.forget_graphs()  # of steps as written
             self._stages.warm(shape)
             self._rig.compiled.done(shape)
             self._to_warm.pop(0)
@@ -281,13 +287,15 @@ class LocalEngine(QueuedEngine):
         self._stage = "denoise"
         job, rows, compiled = batch.job, batch.rows, self._rig.compiled
         shape = self._stages.shape(rows, batch.texts)
-        batch.cold = compiled.is_cold(shape)
+        batch.as_written = self._as_written(shape)
+        batch.cold = compiled.is_cold(shape) and not batch.as_written
         if batch.cold:
+            self._rig.forget_graphs()  # of steps as written
             compiled.begin(shape)
             yield Loading(job.id, message=f"Compiling for {rows[0].width}×{rows[0].height}, once")
         eta = Eta(len(rows), job.request.images - batch.first - len(rows), self._decode_s, batch.cold)
         pacer, previewed, latents = Pacer(self._rig.device), time.perf_counter(), None
-        with batch.watch.stage("denoise"):
+        with batch.watch.stage("denoise"), nothing_compiled() if batch.as_written else nullcontext():
             for step in self._stages.denoise(rows, batch.texts):
                 pacer.step()
                 latents, preview = step.latents, None
@@ -304,8 +312,22 @@ class LocalEngine(QueuedEngine):
                 )
                 if job.take_skip():
                     return None
-        compiled.done(shape)
+        if not batch.as_written:
+            compiled.done(shape)
         return latents
+
+    def _as_written(self, shape: Shape) -> bool:
+        """Whether this shape is not to be compiled now: the first picture of a shape does not wait for that.
+
+        It runs as written then, and the shape is compiled in a quiet moment, or for its next picture.
+        """
+        first = self._rig.compiled.is_cold(shape) and shape not in self._written
+        if not first or shape.loras or not self._rig.plan.warm:
+            return False
+        self._written.add(shape)
+        if shape not in self._to_warm:
+            self._to_warm.insert(0, shape)
+        return True
 
     def _decode(self, latents: Tensor, row: ResolvedRequest) -> tuple[Image.Image, bool]:
         """One picture at a time, so that decoding a batch needs no more memory than decoding one."""
@@ -342,7 +364,8 @@ class LocalEngine(QueuedEngine):
 
     def _picture_facts(self, batch: _Batch, tiled: bool) -> dict[str, str]:
         plan, rig = self._rig.plan, self._rig
-        compiled = "off" if plan.compile == "off" else f"{plan.compile}, {'cold' if batch.cold else 'warm'}"
+        state = "as written" if batch.as_written else "cold" if batch.cold else "warm"
+        compiled = "off" if plan.compile == "off" else f"{plan.compile}, {state}"
         facts = {
             "device": self.device.name,
             "dtype": plan.dtype,
@@ -389,6 +412,7 @@ class LocalEngine(QueuedEngine):
             try:
                 self._rig.use(plan)
                 self._to_warm = shapes_to_warm(plan, self.model.sizes)
+                self._written.clear()
                 sizes = dict.fromkeys((shape.width, shape.height) for shape in self._to_warm)
                 self._decoders = list(sizes) if plan.compile_vae else []
                 return

@@ -85,7 +85,7 @@ class Rig:
     def use_attention(self, name: str) -> None:
         """Change the attention kernel; compiled blocks notice and build another graph."""
         if name != self.attention:
-            self._forget_graphs()
+            self.forget_graphs()
         attention.use(self.pipe.transformer, name)
         self.attention = name
 
@@ -98,14 +98,15 @@ class Rig:
         before = self._loras.used
         used = self._loras.use(wanted)
         if used != before:
-            self._forget_graphs()
+            self.forget_graphs()
         return used
 
     def tune_attention(self, tokens: int) -> None:
         """With "auto": measure the kernels for this length and take the fastest."""
         if self.plan.attention == "auto":
             config, dtype = self.pipe.transformer.config, self.pipe.transformer.dtype
-            shape = (config.n_heads, config.dim // config.n_heads, tokens)
+            heads = (config.n_heads, config.n_kv_heads or config.n_heads)
+            shape = (heads, config.dim // config.n_heads, tokens)
             padded = self.pipe.caption_buckets is not None
             self.use_attention(attention.fastest(self.device, dtype, *shape, padded=padded))
 
@@ -128,10 +129,15 @@ class Rig:
 
     def free(self) -> None:
         """Give unused memory back to the device."""
-        self._forget_graphs()
+        self.forget_graphs()
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def forget_graphs(self) -> None:
+        """Steps are recorded anew after this."""
+        if self._graphs is not None:
+            self._graphs.forget()
 
     # ---- one setting each --------------------------------------------------------------------------------------
 
@@ -173,7 +179,7 @@ class Rig:
         self.pipe.caption_buckets = CAPTION_BUCKETS if plan.compile != "off" else None
 
     def _record_steps(self, plan: Plan) -> None:
-        """Steps of small pictures as CUDA graphs, where nothing moves between them and all are alike."""
+        """Steps as CUDA graphs, where nothing moves between them and all are alike."""
         self._stop_recording()
         still = plan.offload in ("off", "encoders") and not plan.step_cache
         if plan.graph_side and still and self.device.type == "cuda":
@@ -183,10 +189,6 @@ class Rig:
         if self._graphs is not None:
             self._graphs.remove()
             self._graphs = None
-
-    def _forget_graphs(self) -> None:
-        if self._graphs is not None:
-            self._graphs.forget()
 
     def _threads(self, plan: Plan) -> None:
         told = os.environ.get("OMP_NUM_THREADS", "")

@@ -29,7 +29,7 @@ from newbie_ui.request import SIZE_MULTIPLE, ResolvedRequest
 
 PREVIEW_PIXELS = 384  # longer side of a preview
 PREVIEW_QUALITY = 75
-WARM_BUCKETS = (512, 256, 768)  # two characters usually take 256 to 512 tokens, the official example 546
+WARM_BUCKETS = (320, 384, 512, 640, 256, 448)  # two characters usually take 256 to 512 tokens, the official example 546
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class EncodedRow:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a compiled graph depends on. `bucket` is the caption length that both halves are padded to."""
+    """What a compiled graph depends on. `bucket` is the caption length that all prompts are padded to."""
 
     width: int
     height: int
@@ -98,7 +98,9 @@ class Stages:
         if texts[0].negative is not None:
             negative = Conditioning.concatenate([text.negative.conditioning for text in texts])
         generators = make_generators([row.seed for row in rows])
-        self._rig.tune_attention(image_tokens(first) + positive.features.shape[1])
+        longest = max(part.features.shape[1] for part in (positive, negative) if part is not None)
+        buckets = (bucket_for(longest),) if pipe.caption_buckets else None  # one for both passes, for one graph
+        self._rig.tune_attention(image_tokens(first) + (buckets or (longest,))[0])
         with self._rig.placement.stage("denoise"):
             yield from pipe.denoise(
                 positive,
@@ -111,6 +113,7 @@ class Stages:
                 guidance_start=request.guidance_start,
                 guidance_end=min(request.guidance_end, plan.guidance_end),
                 generators=generators,
+                buckets=buckets,
             )
 
     def shape(self, rows: Sequence[ResolvedRequest], texts: Sequence[EncodedRow]) -> Shape:
@@ -127,7 +130,7 @@ class Stages:
         self._rig.tune_attention(shape.width * shape.height // SIZE_MULTIPLE**2 + shape.bucket)
         with self._rig.placement.stage("denoise"):
             for guided in self._kinds_of_steps(shape):
-                options = {"steps": 2, "guidance_scale": 2.0 if guided else 1.0}
+                options = {"steps": 2, "guidance_scale": 2.0 if guided else 1.0, "buckets": (shape.bucket,)}
                 steps = pipe.denoise(full, short if guided else None, latents, **options)
                 next(steps)
                 steps.close()

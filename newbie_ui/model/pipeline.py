@@ -184,6 +184,7 @@ class NewbiePipeline(DiffusionPipeline):
         guidance_start: float = 0.0,
         guidance_end: float = 1.0,
         generators: Sequence[torch.Generator] | None = None,
+        buckets: tuple[int, ...] | None = None,
     ) -> Generator[DenoiseStep, Tensor | None, None]:
         """Yield a `DenoiseStep` for each evaluation of the model; stop asking and it stops.
 
@@ -194,6 +195,7 @@ class NewbiePipeline(DiffusionPipeline):
                 default the pipeline's own kind with `steps` and `shift`.
             guidance_…: see `Guidance`; start and end are parts of the way, 0 noise, 1 picture.
             generators: for samplers that add noise, one for each picture.
+            buckets: caption lengths to pad to, in place of `caption_buckets`.
         """
         if scheduler is None:
             height, width = (side * VAE_SCALE for side in latents.shape[-2:])
@@ -207,7 +209,7 @@ class NewbiePipeline(DiffusionPipeline):
             scheduler,
             guidance,
             generators=generators,
-            buckets=self.caption_buckets,
+            buckets=buckets or self.caption_buckets,
             split=self.split_guidance,
             pair=self.guidance_pair,
         )

@@ -9,6 +9,7 @@ from diffusers import FirstBlockCacheConfig
 from newbie_ui.engine import compile
 from newbie_ui.engine.plan import Plan
 from newbie_ui.engine.rig import Rig
+from newbie_ui.model.transformer import NewbieRefinerBlock
 from tests import tiny
 
 torch._dynamo.config.suppress_errors = False
@@ -43,9 +44,9 @@ def test_compiled_blocks_share_one_graph_and_give_the_same_numbers(transformer):
 
     compile.compile_blocks(transformer, backend=counting)
     assert torch.allclose(transformer(*inputs()).sample, eager, atol=1e-5)
-    assert len(graphs) == 1  # for all three layers
+    assert len(graphs) == 2  # for all three layers, and for the noise refiner
     transformer(*inputs(side=4))
-    assert len(graphs) == 2
+    assert len(graphs) == 4
     with torch.compiler.set_stance("fail_on_recompile"):
         transformer(*inputs())
         transformer(*inputs(side=4))
@@ -69,7 +70,7 @@ def test_a_step_cache_around_compiled_blocks_needs_no_other_graphs(transformer):
     assert torch.allclose(run(x), exact, atol=1e-5)
     reused = run(x + 1e-3)
     assert not torch.allclose(reused, run(x * -3), atol=1e-2)
-    assert len(graphs) == 1
+    assert len(graphs) == 2
     transformer.disable_cache()
     compile.undo(transformer)
     assert all("forward" not in vars(block) for block in transformer.layers)
@@ -81,7 +82,7 @@ def test_what_was_compiled_is_counted_and_timed(transformer):
     before = compile.graphs_built(), compile.seconds_compiling()
     compile.compile_blocks(transformer, backend="eager")
     transformer(*inputs())
-    assert compile.graphs_built() == before[0] + 1
+    assert compile.graphs_built() == before[0] + 2
     assert compile.seconds_compiling() > before[1]
     with compile.as_written(transformer.layers[0]):
         assert transformer.layers[0]._compiled_call_impl is None
@@ -89,19 +90,55 @@ def test_what_was_compiled_is_counted_and_timed(transformer):
 
 
 @torch.no_grad()
-def test_many_shapes_do_not_fall_back_to_eager(transformer):
-    graphs = []
-    with torch._dynamo.config.patch(recompile_limit=2):  # torch's own is 8, and as silent
+def test_as_many_shapes_as_promised_stay_below_torchs_limit(transformer, monkeypatch):
+    """Layers and noise refiner count together: they have their code in common."""
+    assert compile.SHAPES >= 40
+    assert torch._dynamo.config.accumulated_recompile_limit >= compile.GRAPHS == 2 * compile.SHAPES
+    graphs, shapes = [], (4, 6, 8)
+    monkeypatch.setattr(compile, "GRAPHS", compile.GRAPHS // compile.SHAPES * len(shapes))
+    with torch._dynamo.config.patch(recompile_limit=1):  # torch's own is 8
         compile.compile_blocks(transformer, backend=lambda graph, _: graphs.append(graph) or graph.forward)
-        for tokens in range(1, 5):
-            transformer(*inputs(tokens=tokens))
-    assert len(graphs) == 4
+        for side in shapes:
+            transformer(*inputs(side=side))
+        assert len(graphs) == 2 * len(shapes)
+        with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
+            transformer(*inputs(side=10))
+
+
+@torch.no_grad()
+def test_the_noise_refiner_has_one_graph_a_size_whatever_the_caption(transformer):
+    graphs = []
+    compile.compile_blocks(transformer, backend=lambda graph, _: graphs.append(graph) or graph.forward)
+    for tokens in (3, 5, 6):
+        transformer(*inputs(tokens=tokens))
+    assert len(graphs) == 1 + 3
+
+
+@torch.no_grad()
+def test_the_compiler_makes_its_own_kernels_of_norms(transformer, monkeypatch):
+    """Ours are slower than its own; they are for running without it."""
+    eager = transformer(*inputs()).sample
+    monkeypatch.setattr(NewbieRefinerBlock, "_can_fuse", lambda self, x: True)
+    monkeypatch.delattr(NewbieRefinerBlock, "_fused")
+    compile.compile_blocks(transformer, backend="eager")
+    assert torch.allclose(transformer(*inputs()).sample, eager, atol=1e-5)
+
+
+@torch.no_grad()
+def test_what_is_not_compiled_yet_can_be_run_as_written_and_compiled_later(transformer):
+    graphs = compile.graphs_built()
+    compile.compile_blocks(transformer, backend="eager")
+    with compile.nothing_compiled():
+        written = transformer(*inputs()).sample
+    assert compile.graphs_built() == graphs
+    assert torch.allclose(transformer(*inputs()).sample, written, atol=1e-5)
+    assert compile.graphs_built() == graphs + 2
 
 
 @torch.no_grad()
 def test_compiling_is_taken_back(transformer):
     compile.compile_blocks(transformer, backend="eager")
-    assert transformer.layers[0]._compiled_call_impl is not None
+    assert all(block._compiled_call_impl for block in (*transformer.noise_refiner, *transformer.layers))
     compile.undo(transformer)
     assert all(module._compiled_call_impl is None for module in transformer.modules())
 

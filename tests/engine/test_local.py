@@ -307,8 +307,7 @@ def test_shortages_in_every_stage_leave_the_right_picture(ready, monkeypatch):
 # ---- LoRA ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def lora(engine):
+def write_lora(engine):
     """A LoRA file in the engine's folder that changes every joint layer."""
     engine.wait_until_open()
     transformer, tensors = engine.rig.pipe.transformer, {}
@@ -320,6 +319,11 @@ def lora(engine):
     engine._shelf.folders[0].mkdir(exist_ok=True)
     save_file(tensors, engine._shelf.folders[0] / "style.safetensors")
     return "style"
+
+
+@pytest.fixture
+def lora(engine):
+    return write_lora(engine)
 
 
 def test_a_lora_acts_is_recorded_and_leaves_nothing_behind(engine, lora):
@@ -374,33 +378,98 @@ def test_the_presets_show_what_was_measured_and_the_queue_uses_it(make_engine, s
         engine.cancel(job)
 
 
-def test_shapes_are_compiled_while_idle_and_a_job_of_that_shape_finds_them_warm(settings, monkeypatch):
+# ---- compiling while idle --------------------------------------------------------------------------------------
+
+WARMED = replace(REQUEST, prompt="blue_hair, " * 60)  # as long as what is compiled first
+
+
+@pytest.fixture
+def compiling(settings, monkeypatch):
+    """Settings that compile for two lengths of prompts while idle, with a compiler that takes no time."""
+    torch._dynamo.reset()
+    real = compile.compile_blocks
     monkeypatch.setattr(compile, "use_disk_cache", lambda: None)
-    monkeypatch.setattr(
-        compile, "compile_blocks", lambda t, mode, inside_hooks: t.compile_repeated_blocks(backend="eager")
-    )
-    engine = LocalEngine(replace(settings, preset="warmed"), source=tiny_source())
+    monkeypatch.setattr(compile, "compile_blocks", lambda t, mode, inside_hooks: real(t, backend="eager"))
+    yield replace(settings, preset="warmed")
+    torch._dynamo.reset()
+
+
+def wait_until(true):
+    for _ in range(400):
+        if true():
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("the engine never came to rest")
+
+
+def wait_until_warm(engine):
+    engine.wait_until_open()
+    wait_until(lambda: not engine.warming and engine.status().compile == "warm")
+
+
+def compile_fact(events):
+    return pictures(events)[0].facts["compile"]
+
+
+def test_shapes_are_compiled_while_idle_and_a_job_of_that_shape_finds_them_warm(compiling):
+    engine = LocalEngine(compiling, source=tiny_source())
     assert engine.status().compile == "off"
     with engine:
-        engine.wait_until_open()
-        for _ in range(400):
-            if not engine._to_warm and engine.status().compile == "warm":
-                break
-            threading.Event().wait(0.05)
-        warmed, cold = (pictures(run(engine, replace(REQUEST, width=side, height=64)))[0] for side in (64, 128))
-    assert (warmed.facts["compile"], cold.facts["compile"]) == ("block, warm", "block, cold")
+        wait_until_warm(engine)
+        graphs = compile.graphs_built()
+        assert compile_fact(run(engine, WARMED)) == "block, warm"
+        assert compile.graphs_built() == graphs
 
 
-def test_a_failure_while_idle_stops_the_idling_only(settings, monkeypatch):
-    monkeypatch.setattr(compile, "use_disk_cache", lambda: None)
-    monkeypatch.setattr(
-        compile, "compile_blocks", lambda t, mode, inside_hooks: t.compile_repeated_blocks(backend="eager")
-    )
+def test_a_failure_while_idle_stops_the_idling_only(compiling, monkeypatch):
     monkeypatch.setattr(Stages, "warm", lambda self, shape: 1 / 0)
-    with LocalEngine(replace(settings, preset="warmed"), source=tiny_source()) as engine:
+    with LocalEngine(compiling, source=tiny_source()) as engine:
         engine.wait_until_open()
-        assert isinstance(run(engine, REQUEST)[-1], Done)
-        assert engine._to_warm == []
+        assert isinstance(run(engine, WARMED)[-1], Done)
+        wait_until(lambda: not engine.warming)
+        assert isinstance(run(engine, WARMED)[-1], Done)
+
+
+def test_the_first_picture_of_a_shape_runs_as_written_and_the_shape_is_compiled_in_a_quiet_moment(
+    compiling, monkeypatch
+):
+    with LocalEngine(compiling, source=tiny_source()) as engine:
+        wait_until_warm(engine)
+        graphs = compile.graphs_built()
+        with monkeypatch.context() as busy:
+            busy.setattr(engine, "_has_idle_work", lambda: False)
+            first = run(engine, REQUEST)
+            assert (compile_fact(first), only(first, Loading)) == ("block, as written", [])
+            assert compile.graphs_built() == graphs
+            assert [(shape.bucket, shape.guided) for shape in engine._to_warm] == [(128, True)]
+        run(engine, WARMED)  # wakes it
+        wait_until_warm(engine)
+        graphs = compile.graphs_built()
+        again = run(engine, REQUEST)
+        assert compile.graphs_built() == graphs
+    assert compile_fact(again) == "block, warm"
+    assert np.abs(pixels(pictures(first)[0]) - pixels(pictures(again)[0])).max() <= 1
+
+
+def test_the_second_picture_of_a_shape_is_compiled_where_there_was_no_quiet_moment(compiling, monkeypatch):
+    with LocalEngine(compiling, source=tiny_source()) as engine:
+        wait_until_warm(engine)
+        monkeypatch.setattr(engine, "_has_idle_work", lambda: False)
+        events = [run(engine, REQUEST) for _ in range(3)]
+    assert [compile_fact(made) for made in events] == ["block, as written", "block, cold", "block, warm"]
+    assert [len(only(made, Loading)) for made in events] == [0, 1, 0]
+
+
+def test_with_a_lora_or_with_nothing_to_warm_the_first_picture_is_compiled(compiling, tmp_path):
+    with LocalEngine(compiling, source=tiny_source()) as engine:
+        styled = replace(REQUEST, loras=(LoraUse(write_lora(engine), 0.8),))
+        wait_until_warm(engine)
+        assert compile_fact(run(engine, styled)) == "block, cold"
+        assert not engine.warming
+    preset = tmp_path / "presets" / "warmed.toml"
+    preset.write_text(preset.read_text().replace("warm = 2", "warm = 0"))
+    with LocalEngine(compiling, source=tiny_source()) as engine:
+        assert compile_fact(run(engine, REQUEST)) == "block, cold"
 
 
 def test_loading_is_told_with_its_progress(make_engine):
