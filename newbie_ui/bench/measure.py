@@ -21,14 +21,14 @@ from torch import Tensor
 
 from newbie_ui.bench.accuracy import accuracy
 from newbie_ui.bench.rungs import Rung
-from newbie_ui.bench.setup import make, wait_until_warm
+from newbie_ui.bench.setup import CAPTION_TOKENS, make, wait_until_warm
+from newbie_ui.engine import attention
 from newbie_ui.engine.compile import graphs_built, seconds_compiling
 from newbie_ui.engine.local import LocalEngine
 from newbie_ui.engine.rig import Rig
 from newbie_ui.model.text import Conditioning
 from newbie_ui.request import GenerateRequest, GenerateResult
 
-VELOCITY_TOKENS = 200
 COMPARED_PICTURES = 4
 
 
@@ -156,13 +156,19 @@ def exact_velocity(rig: Rig, width: int, height: int) -> Tensor | None:
     own = rig.pipe.transformer
     if rig.plan.quantize != "off" or rig.plan.offload != "off":
         return None
+    products, recorded = torch.get_float32_matmul_precision(), vars(own).pop("forward", None)  # graphs are not copied
     try:
+        torch.set_float32_matmul_precision("highest")
         rig.pipe.transformer = copy.deepcopy(own).float()
+        attention.use(rig.pipe.transformer, "native")  # not every kernel takes float32
         return velocity(rig, width, height)
     except torch.OutOfMemoryError:
         return None
     finally:
+        torch.set_float32_matmul_precision(products)
         rig.pipe.transformer = own
+        if recorded is not None:
+            own.forward = recorded
         rig.free()
 
 
@@ -171,9 +177,9 @@ def velocity(rig: Rig, width: int, height: int) -> Tensor:
     pipe = rig.pipe
     config = pipe.transformer.config
     generator = torch.Generator("cpu").manual_seed(0)
-    features = torch.randn(1, VELOCITY_TOKENS, config.cap_feat_dim, generator=generator)
+    features = torch.randn(1, CAPTION_TOKENS, config.cap_feat_dim, generator=generator)
     pooled = torch.randn(1, config.clip_text_dim, generator=generator) if config.clip_text_dim else None
-    conditioning = Conditioning(features, torch.ones(1, VELOCITY_TOKENS, dtype=torch.bool), pooled)
+    conditioning = Conditioning(features, torch.ones(1, CAPTION_TOKENS, dtype=torch.bool), pooled)
     with rig.placement.stage("denoise"):
         latents = pipe.prepare_latents([0], height, width)
         steps = pipe.denoise(conditioning, None, latents, steps=2)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from newbie_ui.bench.setup import Bench, run_command, wait_until_warm
+from newbie_ui.bench.setup import CAPTION_TOKENS, Bench, run_command, wait_until_warm
 from newbie_ui.engine import compile, stripes
 from newbie_ui.engine.local import LocalEngine
 from newbie_ui.engine.measure import GB, synchronize
@@ -75,7 +75,7 @@ def decode_variants(rig: Rig, width: int, height: int, rounds: int, say: Callabl
             pixels = vae.decode(latents, return_dict=False)[0].float()
             ms, peak = _timed(lambda: vae.decode(latents, return_dict=False)[0], device, rounds)
         exact = pixels if exact is None else exact
-        levels = float((pixels - exact).abs().max()) * 127.5
+        levels = float((pixels - exact).abs().max() / exact.abs().max()) * 127.5  # a random VAE knows no [-1, 1]
         rows.append({"way": name, "ms": ms, "extra_gb": peak, "levels": levels})
         memory = "" if peak is None else f", {peak:.2f} GB"
         say(f"decode {name}: {ms:.1f} ms{memory}, at most {levels:.2f} levels off")
@@ -199,7 +199,7 @@ def profile(rig: Rig, width: int, height: int) -> dict[str, Any]:
     return {"wall_ms": wall_ms, "ms": by_kind, "longest": [{"name": name[:100], "ms": ms} for name, ms in longest]}
 
 
-def _texts(config: Any, rows: int, tokens: int = 250) -> Conditioning:
+def _texts(config: Any, rows: int, tokens: int = CAPTION_TOKENS) -> Conditioning:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(rows, tokens, config.cap_feat_dim, generator=generator)
     pooled = torch.randn(rows, config.clip_text_dim, generator=generator) if config.clip_text_dim else None

@@ -65,9 +65,6 @@ class Lumina2InNewbiesPlace(nn.Module):
             axes_lens=tuple(c.axes_lens),
             cap_feat_dim=c.cap_feat_dim,
         ).requires_grad_(False)
-        for parameter in self.inner.parameters():
-            if parameter.ndim > 1:
-                nn.init.normal_(parameter, std=0.02)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -128,6 +125,7 @@ def random_pipeline(dtype: torch.dtype, device: torch.device) -> NewbiePipeline:
 
 
 def _made(make: Callable[[], nn.Module], dtype: torch.dtype, device: torch.device) -> nn.Module:
+    torch.manual_seed(0)  # the same weights whenever they are made, in 8 bit too
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -136,8 +134,4 @@ def _made(make: Callable[[], nn.Module], dtype: torch.dtype, device: torch.devic
     finally:
         torch.set_default_dtype(default)
     part.eval().requires_grad_(False)
-    if isinstance(part, NewbieTransformer2DModel):
-        for parameter in part.parameters():
-            if parameter.ndim > 1:
-                nn.init.normal_(parameter, std=0.02)
     return part if device.type == "meta" else part.to("cpu")

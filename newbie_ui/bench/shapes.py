@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from newbie_ui.bench.setup import PROMPT, Bench, run_command, wait_until_warm
+from newbie_ui.bench.setup import Bench, run_command, wait_until_warm
 from newbie_ui.engine.compile import graphs_built, seconds_compiling
 from newbie_ui.engine.local import LocalEngine
 from newbie_ui.engine.stages import WARM_BUCKETS, shapes_to_warm
@@ -55,7 +55,7 @@ def _prompt_for(engine: LocalEngine, bucket: int) -> str:
     system = engine.model.defaults.get("system_prompt", "")
     text = "blue_hair"
     while bucket_for(engine.count_tokens([f"{system} {text}"])[0] + 1) < bucket:
-        text += f" {PROMPT}"[: max(12, len(PROMPT) // 8)]
+        text += " smile"
     return text
 
 

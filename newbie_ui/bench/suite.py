@@ -73,7 +73,7 @@ def stages(scale: Scale, eight: str, card: bool) -> list[Stage]:
     demo_rungs = ["eager", *(["vae"] if card else []), *([] if eight == "off" else [eight]), "interval", "turbo"]
     small_demo = (*device, *steps, "--rounds", "2", "--accuracy", str(scale.judged))
     batches = ("--batch", "1,4", "--sizes", f"{scale.size},{scale.small}")
-    warmed = f"compile=block,warm=6,warm_sizes={scale.size} {scale.small}"
+    warmed = f"compile=block,warm=12,warm_sizes={scale.size} {scale.small}"
     still = ("--preset", preset, "--set", "warm=0")
     found = [
         Stage("ladder", 8.5, (*bench, "--sizes", scale.size, *rounds)),

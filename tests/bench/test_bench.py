@@ -13,11 +13,13 @@ from newbie_ui.bench import accuracy, ceilings, command
 from newbie_ui.bench.ceilings import measure_ceilings
 from newbie_ui.bench.command import main
 from newbie_ui.bench.measure import psnr
-from newbie_ui.bench.reference import random_pipeline, with_reference
+from newbie_ui.bench.reference import _made, random_pipeline, with_reference
 from newbie_ui.bench.rungs import ladder
 from newbie_ui.bench.work import layer_shapes, step_work
+from newbie_ui.engine import measure
 from newbie_ui.engine.base import DeviceInfo
 from newbie_ui.errors import EngineError
+from newbie_ui.model.transformer import NewbieTransformer2DModel
 from newbie_ui.presets import Preset
 from tests import tiny
 
@@ -35,6 +37,7 @@ FULL = {
 
 def test_the_work_of_the_full_size_is_what_it_is_known_to_be():
     assert layer_shapes(FULL).weights == pytest.approx(77.9e6, rel=0.01)
+    assert layer_shapes(FULL).all_heads == (24, 8)
     work = step_work(FULL, 1024, 1024, [304, 304])
     assert work.matmul == pytest.approx(52e12, rel=0.01)
     assert work.attention == pytest.approx(13.5e12, rel=0.01)
@@ -52,7 +55,7 @@ def test_the_floor_is_the_work_at_the_measured_rates():
 def test_kernels_that_fail_or_are_not_there_are_left_out_of_the_ceilings(monkeypatch):
     for name, work in (("_flex", lambda *shape: 1 / 0), ("_varlen", lambda device, dtype, rows, *rest: lambda: rows)):
         monkeypatch.setattr(ceilings, name, work)
-    monkeypatch.setattr(ceilings, "synchronize", lambda device: None)
+    monkeypatch.setattr(measure, "synchronize", lambda device: None)
     shape = (2, 16, 2, 8)
     assert set(ceilings.others_s(torch.device("cuda"), torch.bfloat16, shape, rounds=1)) == {"varlen"}
     assert ceilings.others_s(torch.device("cpu"), torch.bfloat16, shape, rounds=1) == {}
@@ -230,3 +233,12 @@ def test_full_size_without_a_checkpoint_has_the_published_numbers_of_parameters(
     assert counts == pytest.approx(published, rel=1e-3)
     assert pipe.transformer.dtype == torch.bfloat16
     assert len(pipe.tokenizer) < pipe.text_encoder.config.vocab_size
+
+
+def test_random_weights_are_the_same_whenever_they_are_made():
+    def make():
+        return _made(lambda: NewbieTransformer2DModel(**tiny.TRANSFORMER), torch.float32, torch.device("cpu"))
+
+    first = make().state_dict()
+    torch.rand(3)
+    assert all(torch.equal(first[name], weight) for name, weight in make().state_dict().items())

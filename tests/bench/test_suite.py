@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from torch.utils.flop_counter import FlopCounterMode
 
 from newbie_ui.bench import command, fit, parts, setup, shapes, soak, start, suite, tables
 from newbie_ui.bench.exit_code import exit_code
@@ -125,19 +126,29 @@ def test_warmed_shapes_compile_nothing_anew(model, capsys, monkeypatch):
     assert shapes.main([*flags(model), "--set", "compile=block,warm=4,warm_sizes=64x64 64x128"]) == 0
     result = json_of(capsys)
     assert (result["shapes"], result["recompiled"]) == (4, 0)
-    assert [p["tokens"] for p in result["pictures"]] == [512, 256, 768, 512]
+    assert [p["tokens"] for p in result["pictures"]] == [320, 384, 512, 640]
     assert {p["compile"] for p in result["pictures"]} == {"block, warm"}
 
 
 def test_ways_to_decode_are_compared_and_a_step_is_taken_apart(model, capsys, monkeypatch):
-    ways = parts._ways
+    ways, timed, work_done = parts._ways, parts._timed, []
+
+    def counted(work, *args):
+        with FlopCounterMode(display=False) as flops:
+            work()
+        work_done.append(flops.get_total_flops())
+        return timed(work, *args)
+
     monkeypatch.setattr(parts, "_ways", lambda vae: {n: way for n, way in ways(vae).items() if n != "compiled"})
+    monkeypatch.setattr(parts, "_timed", counted)
     assert parts.main([*flags(model), "--rounds", "1"]) == 0
     result = json_of(capsys)
     levels = {row["way"]: row["levels"] for row in result["decode"]}
     assert levels["whole"] == 0
     assert 0 <= levels["in stripes"] < 0.1
-    assert result["hoist"]["inside_ms"] > result["hoist"]["hoisted_ms"] > 0
+    assert min(result["hoist"].values()) > 0
+    inside, hoisted = work_done[-2:]  # times of the tiny model are noise on a busy machine
+    assert inside > hoisted > 0
     kinds = result["profile"]["ms"]
     assert kinds["matmul"] > 0
     assert sum(kinds.values()) == pytest.approx(result["profile"]["wall_ms"], rel=0.5)
