@@ -122,7 +122,7 @@ def stats(record: Record) -> Value:
     if loras:
         rows.append({"key": "loras", "value": ", ".join(f"{name} {weight:g}" for name, weight, _ in loras)})
     rows += [
-        {"key": key, "value": facts[key], "warn": key == "compile" and facts[key] == "cold"}
+        {"key": key, "value": facts[key], "warn": key == "compile" and facts[key].endswith("cold")}
         for key in (*FACTS, *UNUSUAL_FACTS)
         if facts.get(key) and not (key in UNUSUAL_FACTS and facts[key] in ("off", "none"))
     ]

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from newbie_ui.gallery.info import PictureInfo
 from newbie_ui.gallery.metadata import info_of
 from newbie_ui.gallery.record import Record
@@ -62,6 +64,14 @@ def test_a_picture_that_tells_nothing_has_an_empty_panel():
     detail = detail_of(PictureInfo())
     assert detail["blocks"] == []
     assert detail["seed"] == ""
+
+
+@pytest.mark.parametrize(
+    ("fact", "warned"), [("block, cold", True), ("block, as written", False), ("block, warm", False)]
+)
+def test_a_picture_that_waited_for_the_compiler_says_so(fact, warned):
+    rows = {row["key"]: row for row in stats(record(compile=fact))["facts"]}
+    assert rows["compile"]["warn"] is warned
 
 
 def test_the_stats_card_names_what_the_picture_was_made_with():
