@@ -60,7 +60,7 @@ def is_held_out(scene: Scene) -> bool:
 
 def training_scene(rng: random.Random, count: int | None = None, ink: bool = False) -> Scene:
     """A random scene outside the held-out list."""
-    count = count or rng.choice((1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4, 4))
+    count = count or rng.choice((1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4))
     while is_held_out(scene := random_scene(rng, count)):
         pass
     return replace(scene, ink=ink)

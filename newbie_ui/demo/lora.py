@@ -1,4 +1,7 @@
-"""Stage: a small LoRA in PEFT's format. It teaches ink drawing on paper, a style that the base has never seen."""
+"""Stage: a small LoRA in PEFT's format. It teaches ink drawing on paper, a style that the base has never seen.
+
+It goes on from an earlier file where one is given, with a fresh optimizer.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from peft.utils import get_peft_model_state_dict
-from safetensors.torch import save_file
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from newbie_ui.demo.config import Recipe
@@ -24,9 +27,14 @@ TARGETS = ["attention.qkv", "attention.out", "feed_forward.w1", "feed_forward.w2
 
 
 def train_lora(
-    networks: FlowNetworks, recipe: Recipe, data: dict[str, Tensor], device: torch.device, path: Path
+    networks: FlowNetworks,
+    recipe: Recipe,
+    data: dict[str, Tensor],
+    device: torch.device,
+    path: Path,
+    start: Path | None = None,
 ) -> None:
-    """Train a LoRA on the transformer and write it as one safetensors file."""
+    """Train a LoRA on the transformer, from the file `start` on if given, and write it as one safetensors file."""
     part, rng = recipe.lora, torch.Generator(device).manual_seed(recipe.seed + 2)
     for module in networks.modules().values():
         module.to(device).requires_grad_(False)
@@ -34,6 +42,9 @@ def train_lora(
         r=part.rank, lora_alpha=part.rank, target_modules=r"layers\.\d+\.(" + "|".join(map(_escaped, TARGETS)) + ")"
     )
     model = get_peft_model(networks.transformer, config)
+    if start is not None:
+        set_peft_model_state_dict(model, {key: value.float() for key, value in load_file(start).items()})
+        log.info("lora: goes on from %s", start)
     trained = replace(networks, transformer=model)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=part.lr, weight_decay=0.0)

@@ -177,8 +177,9 @@ class Training:
 
     def lora(self) -> None:
         if ranks.number() == 0:
-            data = self._data("ink", self.recipe.lora.shards)
-            train_lora(self.networks, self.recipe, data, self.device, self.out / "demo_ink.safetensors")
+            data, name = self._data("ink", self.recipe.lora.shards), "demo_ink.safetensors"
+            start = self.given.start / name if self.given.start and (self.given.start / name).exists() else None
+            train_lora(self.networks, self.recipe, data, self.device, self.out / name, start)
 
     def export(self) -> None:
         if ranks.number() == 0:

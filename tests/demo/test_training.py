@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from newbie_ui.demo import evaluate, train
 from newbie_ui.demo.autoencoder import _upsample
@@ -47,6 +48,19 @@ def test_all_stages_run_and_write_what_they_promise(trained):
     assert {"newbie_ui.json", "model_index.json", "reader", "transformer"} <= {
         p.name for p in (work / "model").iterdir()
     }
+
+
+@pytest.mark.timeout(400)
+def test_the_lora_goes_on_from_the_one_in_the_start_folder(trained, tmp_path):
+    work, out = trained
+    common = ["--work", str(work), "--device", "cpu", "--stages", "lora", *CHANGES, "--set=lora.lr=0"]
+    assert train.main([*common, "--out", str(tmp_path / "on"), "--start", str(out)]) == 0
+    assert train.main([*common, "--out", str(tmp_path / "anew")]) == 0
+    earlier, on, anew = (
+        load_file(folder / "demo_ink.safetensors") for folder in (out, tmp_path / "on", tmp_path / "anew")
+    )
+    assert all(torch.equal(on[key], earlier[key]) for key in earlier)
+    assert not all(torch.equal(anew[key], earlier[key]) for key in earlier)
 
 
 def test_the_exported_folder_is_a_pipeline_that_can_be_measured(trained, capsys):
