@@ -68,7 +68,9 @@ nb.pad = (function () {
         const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
         if (!step) return;
         event.preventDefault();
-        onmove(place.c, Math.min(6, Math.max(0, place.column + step[0])), Math.min(2, Math.max(0, place.depth + step[1])));
+        place.column = Math.min(6, Math.max(0, place.column + step[0])); // the next key goes on from here, drawn or not
+        place.depth = Math.min(2, Math.max(0, place.depth + step[1]));
+        onmove(place.c, place.column, place.depth);
       });
       dots.append(stem, dot);
       return place;
