@@ -1,7 +1,8 @@
 """Which attention kernel the transformer uses: by name, or the fastest measured on this model's shapes.
 
-Names are the presets'; each stands for a backend of diffusers. A measurement is made once a device, head width and
-rough length, and remembered for the process. Nothing is downloaded: only kernels that are installed are tried.
+Names are the presets'; each stands for a backend of diffusers, or for FlashAttention 4. A measurement is made once a
+device, head width and rough length, and remembered for the process. Nothing is downloaded: only kernels that are
+installed are tried.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from functools import lru_cache
 from importlib.util import find_spec
 
 import torch
-from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
+from diffusers.models.attention_dispatch import AttentionBackendName
 
 from newbie_ui.engine.measure import best_s
-from newbie_ui.model.attention import GROUPED
+from newbie_ui.model import flash4
+from newbie_ui.model.attention import FLASH_4, attend
 from newbie_ui.model.kernels import PADDING_CHANNELS
 
 log = logging.getLogger(__name__)
@@ -27,9 +29,10 @@ BACKENDS = {
     "math": AttentionBackendName._NATIVE_MATH,
     "flash_attn": AttentionBackendName.FLASH,  # package flash-attn
     "flash_attn_3": AttentionBackendName._FLASH_3,  # package flash-attn-3, Hopper
+    FLASH_4: FLASH_4,  # package flash-attn-4
 }
-PACKAGES = {"flash_attn": "flash_attn", "flash_attn_3": "flash_attn_interface"}
-CARD_CANDIDATES = ("cudnn", "flash", "efficient", "flash_attn", "flash_attn_3")
+PACKAGES = {"flash_attn": "flash_attn", "flash_attn_3": "flash_attn_interface", FLASH_4: flash4.PACKAGE}
+CARD_CANDIDATES = ("cudnn", "flash", "efficient", *PACKAGES)
 BUCKET = 1024  # tokens: lengths within one bucket share a measurement
 
 
@@ -37,7 +40,16 @@ def candidates(device: torch.device) -> tuple[str, ...]:
     """Kernels worth trying on a device."""
     if device.type != "cuda":
         return ("native",)
-    return tuple(n for n in CARD_CANDIDATES if n not in PACKAGES or find_spec(PACKAGES[n]) is not None)
+    return tuple(n for n in CARD_CANDIDATES if n not in PACKAGES or is_installed(PACKAGES[n]))
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package is there itself, not just a folder of its name that others put something into."""
+    try:
+        found = find_spec(package)
+    except ImportError:  # of what it is part of
+        return False
+    return found is not None and found.origin is not None
 
 
 def fastest(
@@ -91,16 +103,16 @@ def time_backend(
     padded: bool = False,
 ) -> float | None:
     """Seconds of one attention with this kernel, as the transformer calls it, or None if it refuses these shapes."""
-    backend, (of_q, of_kv) = BACKENDS[name], heads
-    grouped = backend in GROUPED and of_q != of_kv
-    of_kv = of_kv if grouped else of_q
-    wide = head_dim + PADDING_CHANNELS if padded else head_dim
-    shapes = ((of_q, wide), (of_kv, wide), (of_kv, head_dim if name == "cudnn" else wide))
+    of_q, of_kv = heads
+    told = name == FLASH_4  # how long each row is; it needs no channels
+    wide = head_dim + PADDING_CHANNELS if padded and not told else head_dim
+    lengths = torch.full((batch,), tokens, dtype=torch.int32, device=device) if padded and told else None
+    shapes = ((of_q, wide), (of_kv, wide), (of_kv, head_dim))
     parts = (torch.randn(batch, n, tokens, width, device=device, dtype=dtype) for n, width in shapes)
     q, k, v = (part.transpose(1, 2) for part in parts)  # in memory as `kernels.turned_heads` leaves them
     try:
-        return best_s(lambda: dispatch_attention_fn(q, k, v, enable_gqa=grouped, backend=backend), device, rounds)
-    except (RuntimeError, ValueError, TypeError, ImportError, AttributeError) as error:
+        return best_s(lambda: attend(q, k, v, BACKENDS[name], head_dim**-0.5, lengths=lengths), device, rounds)
+    except Exception as error:  # kernels refuse in any way they like
         log.info("attention kernel %s is not usable here: %s", name, str(error)[:120])
         return None
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from newbie_ui.model import flash4
+
 log = logging.getLogger(__name__)
 
 SHAPES = 64  # that may be kept; torch's own limit is 8 graphs
@@ -27,15 +29,15 @@ def use_disk_cache(environ: MutableMapping[str, str] = os.environ) -> None:
 
     Torch's own choice is a temporary folder. Before the first compilation only.
     """
-    if "TORCHINDUCTOR_CACHE_DIR" in environ:
-        return
-    folder = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "newbie_ui" / "compiled"
+    named = environ.get("TORCHINDUCTOR_CACHE_DIR")
+    folder = Path(named or Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "newbie_ui" / "compiled")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         log.info("%s cannot be made; compiled code is kept where torch likes", folder)
         return
     environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+    flash4.use_disk_cache(folder / "flash4", environ)
 
 
 def compile_blocks(

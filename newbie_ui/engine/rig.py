@@ -169,7 +169,7 @@ class Rig:
             return
         compile.undo(self.pipe.transformer)
         compile.undo(self.pipe.vae)
-        if plan.compile != "off" or plan.compile_vae:
+        if plan.compile != "off" or plan.compile_vae or self.device.type == "cuda":  # attention kernels compile too
             compile.use_disk_cache()
         if plan.compile == "block":
             compile.compile_blocks(self.pipe.transformer, plan.compile_mode, inside_hooks=plan.step_cache > 0)

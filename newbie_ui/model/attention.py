@@ -14,9 +14,11 @@ from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_a
 from torch import Tensor, nn
 
 from newbie_ui.model import kernels
+from newbie_ui.model.flash4 import flash_attention_4
 from newbie_ui.model.kernels import PADDING_CHANNELS, PADDING_SCORE
 
 PADDING_METHODS = ("auto", "mask", "channels")
+FLASH_4 = "flash_attn_4"  # beside the backends of diffusers
 # Kernels that read the keys and values of a group of heads once; for the others they are repeated.
 GROUPED = (AttentionBackendName._NATIVE_CUDNN, AttentionBackendName._NATIVE_FLASH)
 
@@ -39,6 +41,8 @@ class NewbieAttnProcessor:
     - ``channels``: 8 more channels, ones in the queries and a large negative number in the padding's keys. Exact,
       for kernels that are slow with a mask or refuse it; shapes stay static.
     - ``auto``: channels on CUDA, mask elsewhere.
+
+    FlashAttention 4 needs neither: it is told how many tokens are real. Padding is last in all of them.
     """
 
     _attention_backend = None  # set by `set_attention_backend`
@@ -48,11 +52,14 @@ class NewbieAttnProcessor:
 
     def __call__(self, attn: NewbieAttention, hidden_states: Tensor, rotary: Rotary, token_mask: Tensor | None):
         qkv = attn.qkv(hidden_states)
-        mask = None
-        if token_mask is not None and (self.padding == "mask" or (self.padding == "auto" and not qkv.is_cuda)):
+        mask = lengths = None
+        if token_mask is not None and self._attention_backend == FLASH_4:
+            lengths, token_mask = token_mask.sum(dim=1, dtype=torch.int32), None
+        elif token_mask is not None and (self.padding == "mask" or (self.padding == "auto" and not qkv.is_cuda)):
             mask, token_mask = token_mask[:, None, None, :], None
         q, k, v = self._heads(attn, qkv, rotary, token_mask)
-        x = self._attend(q, k, v, mask, scale=attn.head_dim**-0.5)
+        parallel = getattr(self, "_parallel_config", None)
+        x = attend(q, k, v, self._attention_backend, attn.head_dim**-0.5, mask, lengths, parallel)
         return attn.out(x[..., : attn.head_dim].flatten(2))
 
     def _heads(
@@ -68,24 +75,38 @@ class NewbieAttnProcessor:
         q, k = (apply_rotary(norm(x), rotary) for norm, x in zip(norms, (q, k)))
         return (q, k, v) if token_mask is None else (*_widened(q, k, token_mask), v)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        """softmax(q·k·scale)·v (B, S, H, ≥ D); query head h reads key and value head h // repeats."""
-        if self._attention_backend is not AttentionBackendName._NATIVE_CUDNN:  # the others want v as wide as q and k
-            v = F.pad(v, (0, q.shape[-1] - v.shape[-1]))
-        parallel = getattr(self, "_parallel_config", None)
-        grouped = parallel is None and self._attention_backend in GROUPED and q.shape[2] != k.shape[2]
-        if not grouped:
-            k, v = (x.repeat_interleave(q.shape[2] // k.shape[2], dim=2) for x in (k, v))
-        return dispatch_attention_fn(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            scale=scale,
-            enable_gqa=grouped,
-            backend=self._attention_backend,
-            parallel_config=parallel,
-        )
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    backend: AttentionBackendName | str | None,
+    scale: float,
+    mask: Tensor | None = None,
+    lengths: Tensor | None = None,
+    parallel: object | None = None,
+) -> Tensor:
+    """softmax(q·k·scale)·v (B, S, H, ≥ D) by one kernel; query head h reads key and value head h // (H / KV).
+
+    Args:
+        q: (B, S, H, W).
+        k: (B, S, KV, W).
+        v: (B, S, KV, D), D ≤ W.
+        backend: None is torch's choice.
+        mask: True where a query may look, broadcast to (B, H, S, S).
+        lengths: (B,) int32, the real tokens of each row, for FlashAttention 4 alone.
+        parallel: diffusers' ParallelConfig.
+    """
+    if backend == FLASH_4:
+        return flash_attention_4(q, k, v, lengths, scale)
+    if backend is not AttentionBackendName._NATIVE_CUDNN:  # the others want v as wide as q and k
+        v = F.pad(v, (0, q.shape[-1] - v.shape[-1]))
+    grouped = parallel is None and backend in GROUPED and q.shape[2] != k.shape[2]
+    if not grouped:
+        k, v = (x.repeat_interleave(q.shape[2] // k.shape[2], dim=2) for x in (k, v))
+    return dispatch_attention_fn(
+        q, k, v, attn_mask=mask, scale=scale, enable_gqa=grouped, backend=backend, parallel_config=parallel
+    )
 
 
 def _widened(q: Tensor, k: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:

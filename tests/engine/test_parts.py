@@ -469,9 +469,17 @@ def test_compiled_code_is_kept_in_the_users_cache(tmp_path):
     environ = {"XDG_CACHE_HOME": str(tmp_path)}
     use_disk_cache(environ)
     assert environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "newbie_ui" / "compiled")
-    chosen = {"TORCHINDUCTOR_CACHE_DIR": "/mine"}
-    use_disk_cache(chosen)
-    assert chosen == {"TORCHINDUCTOR_CACHE_DIR": "/mine"}
+    mine = str(tmp_path / "mine")
+    for chosen in ({"TORCHINDUCTOR_CACHE_DIR": mine}, {"TORCHINDUCTOR_CACHE_DIR": mine}):
+        use_disk_cache(chosen)
+        assert chosen == {
+            "TORCHINDUCTOR_CACHE_DIR": mine,
+            "FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED": "1",
+            "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR": f"{mine}/flash4",
+        }
+    blocked = {"TORCHINDUCTOR_CACHE_DIR": "/proc/none"}
+    use_disk_cache(blocked)
+    assert blocked == {"TORCHINDUCTOR_CACHE_DIR": "/proc/none"}
 
 
 def test_the_processor_is_described_with_its_cores():
@@ -488,4 +496,15 @@ def test_a_kernel_that_is_not_installed_is_passed_over():
     assert attention.time_backend("native", **shape) > 0
     assert attention.time_backend("native", **shape, padded=True) > 0
     assert attention.time_backend("flash_attn", **shape) is None
+    assert attention.time_backend("flash_attn_4", **shape, padded=True) is None
     assert attention.fastest(**shape) == "native"
+
+
+def test_a_package_is_there_only_with_its_own_code(tmp_path, monkeypatch):
+    """FlashAttention 4 puts a folder into one of FlashAttention 2's name."""
+    (tmp_path / "outer_package" / "inner").mkdir(parents=True)
+    (tmp_path / "outer_package" / "inner" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert attention.is_installed("outer_package.inner")
+    assert not attention.is_installed("outer_package")
+    assert not attention.is_installed("nothing.inner")
