@@ -21,12 +21,14 @@ from newbie_ui.engine import attention, compile, quantize, stripes
 from newbie_ui.engine.graphs import GraphedForward
 from newbie_ui.engine.measure import GB, len_cores
 from newbie_ui.engine.pairs import SideBySide
-from newbie_ui.engine.placement import Placement
+from newbie_ui.engine.placement import STAYING, Placement
 from newbie_ui.engine.plan import Plan
+from newbie_ui.model import gated
 from newbie_ui.model.fit import CAPTION_BUCKETS
 from newbie_ui.model.lora import LoraSet
 from newbie_ui.model.lora_files import LoraShelf
 from newbie_ui.model.pipeline import NewbiePipeline
+from newbie_ui.model.transformer import FeedForward
 from newbie_ui.request import SIZE_MULTIPLE
 
 log = logging.getLogger(__name__)
@@ -157,12 +159,29 @@ class Rig:
 
     def _place(self, plan: Plan) -> None:
         self._progress("Moving the model to its place", None)
+        self.part_gates()
         if self.placement is None:
             parts = {name: getattr(self.pipe, name) for name in PARTS}
             self.placement = Placement(parts, self.device, plan.offload)
         else:
             self.placement.move_to(plan.offload)
+        if "transformer" in STAYING[plan.offload] and plan.quantize == "off":
+            self._join_gates()
         self.free()
+
+    def _join_gates(self) -> None:
+        """Let feed-forwards that stay where they are use the kernel for both of their first matrices."""
+        if not gated.usable(self.device, self.pipe.transformer.dtype):
+            return
+        for number, feed_forward in enumerate(_feed_forwards(self.pipe.transformer)):
+            feed_forward.join()
+            if number % 4 == 0:  # the matrices by themselves leave gaps that none of the joint ones fits in
+                torch.cuda.empty_cache()
+
+    def part_gates(self) -> None:
+        """Before weights are moved, or changed for others."""
+        for feed_forward in _feed_forwards(self.pipe.transformer):
+            feed_forward.part()
 
     def _compile(self, before: Plan | None, plan: Plan) -> None:
         if before is not None and _compile_settings(before) == _compile_settings(plan):
@@ -221,6 +240,10 @@ class Rig:
             allowed = torch.cuda.get_per_process_memory_fraction(self.device) * total - reserved
             return min(free, allowed) + reserved - allocated
         return psutil.virtual_memory().available
+
+
+def _feed_forwards(transformer: torch.nn.Module) -> list[FeedForward]:
+    return [module for module in transformer.modules() if type(module) is FeedForward]
 
 
 def decode_bytes(pixels: int, vae: torch.nn.Module) -> float:

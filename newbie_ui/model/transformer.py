@@ -35,7 +35,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from newbie_ui.errors import CheckpointError
-from newbie_ui.model import kernels
+from newbie_ui.model import gated, kernels
 from newbie_ui.model.attention import (
     PADDING_METHODS,
     NewbieAttention,
@@ -82,9 +82,22 @@ class FeedForward(nn.Module):
         self.w1 = nn.Linear(dim, hidden_dim, bias=False)
         self.w2 = nn.Linear(hidden_dim, dim, bias=False)
         self.w3 = nn.Linear(dim, hidden_dim, bias=False)
+        self._both: Tensor | None = None  # (2·hidden_dim, dim), which the weights of w1 and w3 are halves of
 
     def forward(self, x: Tensor) -> Tensor:
+        bare = type(self.w1) is nn.Linear and type(self.w3) is nn.Linear  # a LoRA reads what lies between
+        if self._both is not None and bare and self._both.dtype == x.dtype:
+            return self.w2(gated.gated_product(x, self._both))
         return self.w2(F.silu(self.w1(x)) * self.w3(x))
+
+    def join(self) -> None:
+        """Let w1 and w3 share one matrix, for `gated_product`; they stay usable by themselves."""
+        self._both = torch.cat((self.w1.weight.detach(), self.w3.weight.detach()))
+        self.w1.weight.data, self.w3.weight.data = self._both.chunk(2)
+
+    def part(self) -> None:
+        """Before anybody moves or exchanges the weights."""
+        self._both = None
 
 
 class NewbieRefinerBlock(nn.Module):

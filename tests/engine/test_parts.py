@@ -476,6 +476,7 @@ def test_compiled_code_is_kept_in_the_users_cache(tmp_path):
             "TORCHINDUCTOR_CACHE_DIR": mine,
             "FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED": "1",
             "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR": f"{mine}/flash4",
+            "QUACK_CACHE_DIR": f"{mine}/gated",
         }
     blocked = {"TORCHINDUCTOR_CACHE_DIR": "/proc/none"}
     use_disk_cache(blocked)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from peft import LoraConfig
+from peft.tuners import lora
 
+from newbie_ui.engine import compile
 from newbie_ui.engine.base import ModelInfo
 from newbie_ui.engine.embeddings import EmbeddingCache
 from newbie_ui.engine.plan import Plan
 from newbie_ui.engine.resolve import resolve
 from newbie_ui.engine.rig import Rig, decode_bytes
 from newbie_ui.engine.stages import Shape, Stages
+from newbie_ui.model import gated
 from newbie_ui.model.fit import CAPTION_BUCKETS
+from newbie_ui.model.transformer import FeedForward
 from newbie_ui.request import GenerateRequest
 from tests import tiny
 
@@ -55,6 +63,70 @@ def test_placements_can_be_changed_between_pictures(exact):
     for offload in ("group", "model", "off"):
         rig.use(replace(PLAN, offload=offload))
         assert np.array_equal(picture(rig), exact)
+
+
+@pytest.fixture
+def gated_calls(monkeypatch):
+    """The package's function, as it documents itself, on every device; `calls` are the shapes of its weights."""
+
+    def gemm_gated(x, weights, *, activation, store_preact, concat_layout, config):
+        assert (activation, store_preact, concat_layout) == ("swiglu", False, ("B",))
+        calls.append(tuple(weights.shape))
+        gate, up = (x @ weights).chunk(2, dim=-1)
+        return None, F.silu(gate) * up
+
+    calls = []
+    for name in ("quack", "quack.gemm_config", "quack.gemm_interface"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["quack.gemm_config"].GemmConfig = dict
+    sys.modules["quack.gemm_interface"].gemm_gated = gemm_gated
+    monkeypatch.setattr(gated, "usable", lambda device, dtype: True)
+    return calls
+
+
+def test_both_first_matrices_are_one_product_where_the_transformer_stays(exact, gated_calls):
+    rig = make_rig()
+    layers = len([m for m in rig.pipe.transformer.modules() if type(m) is FeedForward])
+    weights = sum(p.nbytes for p in rig.pipe.transformer.parameters())
+    storages = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in rig.pipe.transformer.parameters()}
+    assert sum(storages.values()) == weights  # nothing is there twice
+    for offload, joined in (("off", True), ("encoders", True), ("model", False), ("group", False), ("off", True)):
+        gated_calls.clear()
+        rig.use(replace(PLAN, offload=offload))
+        assert np.abs(picture(rig) - exact).max() <= 1
+        assert bool(gated_calls) == joined
+        if joined:
+            ffn = rig.pipe.transformer.layers[0].feed_forward.w1
+            assert set(gated_calls) == {(ffn.in_features, 2 * ffn.out_features)}
+            assert len(gated_calls) >= layers
+
+
+def test_weights_in_8_bit_do_without_the_joint_product(gated_calls):
+    picture(make_rig(replace(PLAN, quantize="int8")))
+    assert not gated_calls
+
+
+def test_a_lora_reads_what_the_joint_product_would_not_write(gated_calls):
+    rig = make_rig()
+    expected = picture(rig)
+    gated_calls.clear()
+    for feed_forward in (m for m in rig.pipe.transformer.modules() if type(m) is FeedForward):
+        feed_forward.w1 = lora.Linear(feed_forward.w1, "default", LoraConfig(r=1), r=1)
+    assert np.abs(picture(rig) - expected).max() <= 1
+    assert not gated_calls
+
+
+def test_the_joint_product_goes_into_the_one_graph_of_all_layers(exact, gated_calls, monkeypatch):
+    torch._dynamo.reset()
+    real = compile.compile_blocks
+    monkeypatch.setattr(compile, "use_disk_cache", lambda: None)
+    monkeypatch.setattr(compile, "compile_blocks", lambda t, mode, inside_hooks: real(t, backend="eager"))
+    rig = make_rig(replace(PLAN, compile="block"))
+    graphs = compile.graphs_built()
+    assert np.abs(picture(rig) - exact).max() <= 1
+    assert compile.graphs_built() - graphs == 2  # layers and noise refiner
+    assert gated_calls
+    torch._dynamo.reset()
 
 
 def test_padding_captions_to_a_bucket_does_not_change_the_picture(exact):
