@@ -39,8 +39,8 @@ class Rows(NamedTuple):
 
 
 def usable(tensor: Tensor) -> bool:
-    """Whether these kernels can take it. They have no gradient."""
-    return triton is not None and tensor.is_cuda and not (tensor.requires_grad and torch.is_grad_enabled())
+    """Whether these kernels can take it. They have no gradient: not where there may be one, as in training a LoRA."""
+    return triton is not None and tensor.is_cuda and not torch.is_grad_enabled()
 
 
 def turned_heads(
