@@ -34,8 +34,8 @@ from newbie_ui.model.text import Conditioning
 KINDS = {
     "attention": re.compile(r"fmha|flash|sdpa|attention|cudnn_generated", re.I),
     "matmul": re.compile(r"gemm|nvjet|cutlass|cublas|scaled_mm|::mm|addmm|::linear|matmul|_int_mm", re.I),
+    "fused": re.compile(r"triton|cpp_fused|^_(turn|residual|quantize|gate)(_\d+)?$", re.I),  # the compiler's, and ours
     "copy": re.compile(r"memcpy|memset|copy_", re.I),
-    "fused": re.compile(r"triton|cpp_fused", re.I),
 }
 TOP = 12  # kernels that are named
 

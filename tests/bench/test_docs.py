@@ -14,7 +14,8 @@ from newbie_ui.engine.base import DeviceInfo
 from newbie_ui.presets import Preset
 
 PAGE = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
-FOUND = suite.read(Path(__file__).parents[2] / "docs" / "measurements" / "h100-2026-11-24")
+MEASURED = Path(__file__).parents[2] / "docs" / "measurements"
+FOUND = {**suite.read(MEASURED / "h100-2026-11-24"), **suite.read(MEASURED / "h200-2026-11-28")}
 CARD = DeviceInfo("cuda", "A card", 85.0, (9, 0))
 ROWS = re.findall(r"^\| (`.+?) \| (.+?) \|", PAGE, re.M)
 
