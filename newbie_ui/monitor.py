@@ -13,12 +13,13 @@ import csv
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TextIO
 
-from newbie_ui.errors import EngineError, SettingsError, UserError
+from newbie_ui.errors import EngineError, SettingsError
+from newbie_ui.exit_code import exit_code
 from newbie_ui.settings import Parser
 
 COLUMNS = (
@@ -125,28 +126,22 @@ def record(cards: Cards, out: TextIO, interval_s: float, count: int | None, head
         time.sleep(interval_s)
 
 
-def main(argv: Sequence[str] | None = None, nvml: Any = None) -> int:
-    """Run from the command line; returns the exit code."""
+@exit_code
+def main(argv: Sequence[str] | None = None, nvml: Any = None) -> None:
+    """Run from the command line; being interrupted is how it usually ends."""
     parser = Parser(prog="python -m newbie_ui.monitor", description=__doc__.splitlines()[0])
     parser.add_argument("--csv", metavar="FILE", help="append to this file instead of printing")
     parser.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="time between rows (default: 1)")
     parser.add_argument("--count", type=int, default=None, metavar="N", help="stop after so many (default: never)")
-    try:
-        options = parser.parse_args(argv)
-        if not 0.05 <= options.interval <= 3600:
-            raise SettingsError(f"--interval is {options.interval:g}. Use 0.05 to 3600 seconds.")
-        if options.count is not None and options.count < 1:
-            raise SettingsError(f"--count is {options.count}. Use 1 or more.")
-        with Cards(nvml) as cards, ExitStack() as stack:
-            out = stack.enter_context(_open(options.csv)) if options.csv else sys.stdout
-            empty = not options.csv or out.tell() == 0
-            record(cards, out, options.interval, options.count, header=empty)
-    except UserError as error:
-        print(f"newbie_ui: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 0
-    return 0
+    options = parser.parse_args(argv)
+    if not 0.05 <= options.interval <= 3600:
+        raise SettingsError(f"--interval is {options.interval:g}. Use 0.05 to 3600 seconds.")
+    if options.count is not None and options.count < 1:
+        raise SettingsError(f"--count is {options.count}. Use 1 or more.")
+    with Cards(nvml) as cards, ExitStack() as stack, suppress(KeyboardInterrupt):
+        out = stack.enter_context(_open(options.csv)) if options.csv else sys.stdout
+        empty = not options.csv or out.tell() == 0
+        record(cards, out, options.interval, options.count, header=empty)
 
 
 def _open(file: str) -> TextIO:

@@ -20,7 +20,6 @@ import torch
 from newbie_ui.bench import report
 from newbie_ui.bench.ceilings import Ceilings, measure_ceilings
 from newbie_ui.bench.circumstances import now, versions
-from newbie_ui.bench.exit_code import exit_code
 from newbie_ui.bench.measure import Case, Exact, RungResult, measure_rung
 from newbie_ui.bench.reference import with_reference
 from newbie_ui.bench.rungs import REFERENCE, TURBO, Rung, ladder, presets_as_rungs
@@ -31,6 +30,7 @@ from newbie_ui.engine.local import LocalEngine
 from newbie_ui.engine.measure import describe_device, find_device
 from newbie_ui.engine.source import ModelSource
 from newbie_ui.errors import SettingsError, UserError
+from newbie_ui.exit_code import exit_code
 from newbie_ui.presets import Preset, load_presets
 from newbie_ui.request import GenerateRequest
 from newbie_ui.settings import Parser, Settings, add_flags, from_flags

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from newbie_ui.bench.circumstances import now, versions
-from newbie_ui.bench.exit_code import exit_code
 from newbie_ui.engine.base import EngineState, ModelInfo, generate
 from newbie_ui.engine.history import History
 from newbie_ui.engine.local import LocalEngine
@@ -24,6 +23,7 @@ from newbie_ui.engine.resolve import FULL_SIZE_DEFAULTS
 from newbie_ui.engine.source import ModelSource
 from newbie_ui.engine.threads import keep_memory_whole
 from newbie_ui.errors import EngineError, SettingsError
+from newbie_ui.exit_code import exit_code
 from newbie_ui.model.checkpoint import DEMO, load_tokens, locate
 from newbie_ui.model.pipeline import NewbiePipeline
 from newbie_ui.presets import Preset, choose, load_presets, preset_with

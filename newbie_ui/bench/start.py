@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from newbie_ui.bench.exit_code import exit_code
+from newbie_ui.exit_code import exit_code
 
 CHILD = "--child"
 

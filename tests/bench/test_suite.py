@@ -11,8 +11,8 @@ import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
 from newbie_ui.bench import command, fit, parts, setup, shapes, soak, start, suite, tables
-from newbie_ui.bench.exit_code import exit_code
 from newbie_ui.engine.base import DeviceInfo
+from newbie_ui.exit_code import exit_code
 from tests import tiny
 
 CARD = DeviceInfo("cuda", "A card", 85.0, (9, 0))

@@ -1,4 +1,4 @@
-"""How a command of the bench ends: with a code for the shell and, if it fails, a sentence for the person."""
+"""How a command ends: with a code for the shell and, if it fails, a sentence for the person."""
 
 from __future__ import annotations
 
