@@ -15,6 +15,7 @@ import torch
 from diffusers.models.attention_dispatch import AttentionBackendName
 
 from newbie_ui.engine.measure import best_s
+from newbie_ui.errors import PresetError
 from newbie_ui.model import flash4
 from newbie_ui.model.attention import FLASH_4, attend
 from newbie_ui.model.kernels import PADDING_CHANNELS
@@ -122,5 +123,7 @@ def use(transformer: torch.nn.Module, name: str) -> None:
 
     Set on the processors themselves: diffusers' `set_attention_backend` would change a process-wide default too.
     """
+    if name in PACKAGES and not is_installed(PACKAGES[name]):
+        raise PresetError(f"attention is {name!r}, but its package is not installed. Install it, or use auto.")
     for processor in transformer.attn_processors.values():
         processor._attention_backend = BACKENDS[name]

@@ -14,9 +14,6 @@ import torch
 from torch import Tensor
 
 PACKAGE = "flash_attn.cute"
-# (queries, keys) for one program at heads of up to 96. The package takes (192, 144): 8 to 10 % slower on an H200.
-TILE = (192, 160)
-TILE_WIDTH = 96
 _CACHE = "FLASH_ATTENTION_CUTE_DSL_CACHE"
 
 
@@ -35,10 +32,11 @@ def flash_attention_4(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, s
         k, v: (B, S, KV, D).
         lengths: (B,) int32, the real tokens of each row, padding behind them; None: all are real.
     """
-    from flash_attn.cute import interface  # takes seconds, and is an optional package
+    from flash_attn.cute import flash_attn_func, flash_attn_varlen_func  # takes seconds, and is an optional package
 
-    tile = {"tile_mn": TILE, "mma_pv_is_rs": False} if q.shape[-1] <= TILE_WIDTH else {}
-    return interface._flash_attn_fwd(q, k, v, seqused_k=lengths, softmax_scale=scale, **tile)[0]
+    told = {} if lengths is None else {"seqused_k": lengths}
+    found = (flash_attn_varlen_func if told else flash_attn_func)(q, k, v, softmax_scale=scale, **told)
+    return found[0] if isinstance(found, tuple) else found  # releases differ: with the softmax's sums or without
 
 
 @flash_attention_4.register_fake

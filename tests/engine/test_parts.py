@@ -23,7 +23,7 @@ from newbie_ui.engine.placement import STAYING, Parked, Placement, Streamed
 from newbie_ui.engine.plan import Plan, make_plan, step_down
 from newbie_ui.engine.quantize import KINDS, Fp8FeedForward, Fp8Linear, quantize, quantize_transformer
 from newbie_ui.engine.stages import WARM_BUCKETS, shapes_to_warm
-from newbie_ui.errors import SettingsError
+from newbie_ui.errors import PresetError, SettingsError
 from newbie_ui.model import kernels
 from newbie_ui.model.fit import CAPTION_BUCKETS
 from newbie_ui.model.transformer import FeedForward
@@ -499,6 +499,11 @@ def test_a_kernel_that_is_not_installed_is_passed_over():
     assert attention.time_backend("flash_attn", **shape) is None
     assert attention.time_backend("flash_attn_4", **shape, padded=True) is None
     assert attention.fastest(**shape) == "native"
+
+
+def test_a_preset_that_names_a_kernel_which_is_not_installed_is_told_so():
+    with pytest.raises(PresetError, match=r"attention is 'flash_attn_3', but its package is not installed.* use auto"):
+        attention.use(tiny.pipeline().transformer, "flash_attn_3")
 
 
 def test_a_package_is_there_only_with_its_own_code(tmp_path, monkeypatch):

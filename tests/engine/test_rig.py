@@ -84,6 +84,18 @@ def gated_calls(monkeypatch):
     return calls
 
 
+def test_a_gated_product_has_to_be_there_and_right(gated_calls, monkeypatch):
+    gated.is_right.cache_clear()
+    assert gated.is_right(CPU, torch.bfloat16)
+    gated.is_right.cache_clear()
+    monkeypatch.setattr(sys.modules["quack.gemm_interface"], "gemm_gated", lambda x, w, **_: (None, (x @ w)[:, ::2]))
+    assert not gated.is_right(CPU, torch.bfloat16)
+    gated.is_right.cache_clear()
+    monkeypatch.delitem(sys.modules, "quack.gemm_interface")  # another package of that name
+    assert not gated.is_right(CPU, torch.bfloat16)
+    gated.is_right.cache_clear()
+
+
 def test_both_first_matrices_are_one_product_where_the_transformer_stays(exact, gated_calls):
     rig = make_rig()
     layers = len([m for m in rig.pipe.transformer.modules() if type(m) is FeedForward])

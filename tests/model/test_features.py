@@ -92,20 +92,20 @@ def test_a_kernel_that_knows_groups_reads_each_key_once(pipe, inputs, monkeypatc
 
 @pytest.fixture
 def flash4(monkeypatch):
-    """The package's function, as it documents itself; `calls` are (width of a head, lengths or None)."""
+    """The package's functions, as it documents them, one with sums; `calls` are (width of a head, lengths or None)."""
 
-    def forward(q, k, v, *, seqused_k, softmax_scale, tile_mn, mma_pv_is_rs):
+    def forward(q, k, v, *, softmax_scale, seqused_k=None):
         calls.append((q.shape[-1], None if seqused_k is None else seqused_k.tolist()))
         groups = q.shape[2] // k.shape[2]
         q, k, v = q.transpose(1, 2), *(x.repeat_interleave(groups, dim=2).transpose(1, 2) for x in (k, v))
         seen = None if seqused_k is None else (torch.arange(k.shape[2]) < seqused_k[:, None])[:, None, None]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=softmax_scale)
-        return out.transpose(1, 2).contiguous(), None, None
+        return (out.transpose(1, 2).contiguous(), None) if seqused_k is None else out.transpose(1, 2).contiguous()
 
     calls = []
     for name in ("flash_attn", "flash_attn.cute"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    sys.modules["flash_attn.cute"].interface = types.SimpleNamespace(_flash_attn_fwd=forward)
+    sys.modules["flash_attn.cute"].flash_attn_func = sys.modules["flash_attn.cute"].flash_attn_varlen_func = forward
     return calls
 
 
