@@ -3,6 +3,9 @@
 Gemma's own vocabulary would cost 33 million parameters at the demo's width; this one has under two thousand entries.
 It reads prompts leniently: case, underscores and spaces, indentation and closing elements make no difference, and a
 system prompt in front counts as the one token `<Prompt Start>`. Both encoders share it.
+
+Behind each character's tags, and at the end, `GATHERING` is read: a text encoder that looks back only gathers there
+what was said before (docs/demo-model.md has the figures). People need not write it.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ ELEMENTS = (
     *(f"<{name.replace('_', ' ')}>" for name in dict.fromkeys((*CHARACTER_FIELDS, *GENERAL_FIELDS))),
     *(f"$character {k}$" for k in range(1, 9)),
 )
+GATHERING = " <appearance> <clothing> <action>"
 _SENTENCE_WORDS = """
 a an the and with wearing is are on in at of to her his she he who left right center middle side background girl boy
 girls boys woman man two three four one character picture standing hair eyes dress shirt holding looking next
@@ -68,7 +72,17 @@ def build_tokenizer() -> Tokenizer:
             normalizers.Lowercase(),
             normalizers.Replace(Regex(r"[_\s]+"), " "),
             normalizers.Replace(Regex(r"\A.*<prompt start>"), "<prompt start>"),
+            # Behind each character: in a list before the next one, in XML before the next block, and at the end
+            *(
+                normalizers.Replace(
+                    Regex(rf"(?<=[a-z0-9),.]) {who}(?![a-z0-9])(?![^<]{{0,200}}<)"),  # within XML an element follows
+                    f"{GATHERING} {who}",
+                )
+                for who in ("1girl", "1boy")
+            ),
             normalizers.Replace(Regex(r"</[a-z0-9 ]{1,40}>"), ","),
+            normalizers.Replace(Regex(r"(?<=[^>\s]) ?<(?=(?:character [1-8]|general tags)>)"), f"{GATHERING} <"),
+            normalizers.Replace(Regex(r"(?<=[^>\s]) ?\z"), GATHERING),
             normalizers.Replace("\\", ""),
             normalizers.Replace(Regex(r"(?<![a-z0-9<])v(?![a-z0-9-])"), "peace sign"),  # the letter alone is a tag
         ]

@@ -65,7 +65,7 @@ def fastest(
     """The fastest kernel for a guided picture, (2, tokens, heads, head_dim), measured once and remembered.
 
     `heads` are of queries, and of keys and values. `padded`: captions have padding, which costs kernels other than
-    cuDNN's some width (`NewbieAttnProcessor`).
+    cuDNN's and FlashAttention 4 some width (`NewbieAttnProcessor`).
     """
     names = candidates(device)
     if len(names) == 1 or dtype not in (torch.bfloat16, torch.float16):
