@@ -303,6 +303,22 @@ def test_language_and_theme_are_chosen_in_the_header_and_kept(page):
     expect(page.locator("#nb-tabs > .tab-wrapper")).to_contain_text(json.loads(words("ja"))["create"])
 
 
+def test_the_page_goes_with_the_systems_scheme_until_one_is_chosen(page):
+    button = page.get_by_role("button", name="Light or dark")
+    page.emulate_media(color_scheme="light")
+    expect(page.locator("body.dark")).to_have_count(0)
+    moon = button.locator("path").get_attribute("d")
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("body.dark")).to_be_attached()
+    expect(button.locator("path")).not_to_have_attribute("d", moon)
+    button.click()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_timeout(200)
+        expect(page.locator("body.dark")).to_have_count(0)
+        expect(button.locator("path")).to_have_attribute("d", moon)
+
+
 @pytest.mark.parametrize("locale", ["en-US", "ja-JP", "zh-CN"])
 def test_all_tabs_are_in_sight_in_every_language(browser, site, locale):
     for width in (1280, 800, 390):

@@ -90,10 +90,11 @@ def read_the_cost(page):
     for part in ("Encode", "Denoise", "Decode", "In memory", "s/step", "Preset"):
         expect(stats).to_contain_text(part)
     shoot(page, "create-light")
-    page.emulate_media(color_scheme="dark")
-    page.get_by_role("button", name="Light or dark").click()
+    page.emulate_media(color_scheme="dark")  # the page goes along until somebody chooses
+    expect(page.locator("body.dark")).to_be_attached()
     shoot(page, "create-dark")
     page.get_by_role("button", name="Light or dark").click()
+    expect(page.locator("body.dark")).to_have_count(0)
     page.get_by_role("button", name="XML").click()
     shoot(page, "create-xml")
     page.get_by_role("button", name="Cards", exact=True).click()

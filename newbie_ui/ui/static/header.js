@@ -91,6 +91,8 @@ nb.define("header", function (w) {
   w.watch("value", () => take(w.props.value || {}));
   document.documentElement.lang = nb.locale();
   applyTheme();
+  // Gradio follows the system's scheme by itself: the button has to show it, and what was chosen here goes first
+  new MutationObserver(applyTheme).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   draw();
   state.pulse = pulse;
   setTimeout(() => { emit("pulse", pulse); ask(); }, 0);
