@@ -159,24 +159,27 @@ class Rig:
 
     def _place(self, plan: Plan) -> None:
         self._progress("Moving the model to its place", None)
-        self.part_gates()
+        if self.placement is not None:
+            self.placement.release()
+        stays = "transformer" in STAYING[plan.offload] and plan.quantize == "off"
+        if stays and gated.usable(self.device, self.pipe.transformer.dtype):
+            self._join_gates()
+        else:
+            self.part_gates()
         if self.placement is None:
             parts = {name: getattr(self.pipe, name) for name in PARTS}
             self.placement = Placement(parts, self.device, plan.offload)
         else:
             self.placement.move_to(plan.offload)
-        if "transformer" in STAYING[plan.offload] and plan.quantize == "off":
-            self._join_gates()
         self.free()
 
     def _join_gates(self) -> None:
-        """Let feed-forwards that stay where they are use the kernel for both of their first matrices."""
-        if not gated.usable(self.device, self.pipe.transformer.dtype):
-            return
-        for number, feed_forward in enumerate(_feed_forwards(self.pipe.transformer)):
-            feed_forward.join()
-            if number % 4 == 0:  # the matrices by themselves leave gaps that none of the joint ones fits in
-                torch.cuda.empty_cache()
+        """Let feed-forwards that are to stay on the device use the kernel for both of their first matrices.
+
+        Joined before the rest moves up: on the device the single matrices would leave gaps that no joint one fits in.
+        """
+        for feed_forward in _feed_forwards(self.pipe.transformer):
+            feed_forward.join(self.device)
 
     def part_gates(self) -> None:
         """Before weights are moved, or changed for others."""

@@ -90,10 +90,11 @@ class FeedForward(nn.Module):
             return self.w2(gated.gated_product(x, self._both))
         return self.w2(F.silu(self.w1(x)) * self.w3(x))
 
-    def join(self) -> None:
-        """Let w1 and w3 share one matrix, for `gated_product`; they stay usable by themselves."""
-        self._both = torch.cat((self.w1.weight.detach(), self.w3.weight.detach()))
-        self.w1.weight.data, self.w3.weight.data = self._both.chunk(2)
+    def join(self, device: torch.device) -> None:
+        """Let w1 and w3 share one matrix on the device, for `gated_product`; they stay usable by themselves."""
+        if self._both is None:
+            self._both = torch.cat((self.w1.weight.detach(), self.w3.weight.detach())).to(device)
+            self.w1.weight.data, self.w3.weight.data = self._both.chunk(2)
 
     def part(self) -> None:
         """Before anybody moves or exchanges the weights."""
