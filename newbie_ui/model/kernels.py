@@ -13,6 +13,7 @@ Triton only: ask `usable`; the plain code is beside every call.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -27,8 +28,8 @@ except ImportError:  # torch for processors comes without
 PADDING_CHANNELS = 8  # attention kernels want head widths that are multiples of 8
 PADDING_SCORE = -30000.0  # fits float16; exp of it is exactly 0 after the softmax's shift
 FP8_MAX = 448.0  # of float8_e4m3fn
-TOKENS = 32  # of a head, for one program
-ROWS = 4  # of a picture, for one program
+TOKENS, GROUP = 16, 4  # of a picture, heads of each at most, for one program
+ROWS = 2  # of a picture, for one program
 
 
 class Rows(NamedTuple):
@@ -137,7 +138,8 @@ def _turned_heads(
     k = qkv.new_empty(batch, kv_heads, tokens, wide)
     v = qkv.new_empty(batch, kv_heads, tokens, width)
     mask = None if token_mask is None else token_mask.contiguous()
-    _launcher(_turn)[(triton.cdiv(tokens, TOKENS), heads + 2 * kv_heads, batch)](
+    group = math.gcd(heads, kv_heads, GROUP)
+    _launcher(_turn)[(triton.cdiv(tokens, TOKENS), (heads + 2 * kv_heads) // group, batch)](
         qkv,
         q_weight,
         k_weight,
@@ -152,13 +154,14 @@ def _turned_heads(
         eps,
         HEADS=heads,
         KV_HEADS=kv_heads,
+        GROUP=group,
         WIDTH=width,
         WIDE=wide,
         MASKED=mask is not None,
         TOKENS=TOKENS,
         PAIRS=triton.next_power_of_2(wide) // 2,
         SCORE=PADDING_SCORE,
-        num_warps=4,
+        num_warps=8,
     )
     return q, k, v
 
@@ -196,7 +199,7 @@ def _residual_rows(
         ADDS=adds,
         NORMS=norms,
         ROWS=ROWS,
-        BLOCK=triton.next_power_of_2(width),
+        **_blocks(width),
         num_warps=8,
     )
     return new_x, y
@@ -222,10 +225,14 @@ def _empty_scale(rows: Tensor) -> Tensor:
     return rows.new_empty((*rows.shape[:-1], 1), dtype=torch.float32)
 
 
+def _blocks(width: int) -> dict[str, int]:
+    """A whole row is held at once, in two blocks: the largest power of two below its width, and the rest."""
+    first = 1 << max(width - 1, 1).bit_length() - 1
+    return {"FIRST": first, "REST": triton.next_power_of_2(max(width - first, 1))}
+
+
 def _row_options(width: int) -> dict[str, int | float]:
-    """A whole row is held at once."""
-    block = triton.next_power_of_2(width)
-    return {"BLOCK": block, "MOST": FP8_MAX, "num_warps": 16 if block > 8192 else 8 if block > 4096 else 4}
+    return {**_blocks(width), "MOST": FP8_MAX, "num_warps": 16 if width > 8192 else 8 if width > 4096 else 4}
 
 
 # ---- kernels ---------------------------------------------------------------------------------------------------
@@ -248,6 +255,7 @@ if triton is not None:
         eps,
         HEADS: tl.constexpr,
         KV_HEADS: tl.constexpr,
+        GROUP: tl.constexpr,
         WIDTH: tl.constexpr,
         WIDE: tl.constexpr,
         MASKED: tl.constexpr,
@@ -255,42 +263,45 @@ if triton is not None:
         PAIRS: tl.constexpr,
         SCORE: tl.constexpr,
     ):
-        """Some tokens of one head."""
+        """Some tokens of a group of heads, one after the other; what they share stays in registers."""
         token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
-        head, batch = tl.program_id(1), tl.program_id(2).to(tl.int64)
+        first, batch = tl.program_id(1) * GROUP, tl.program_id(2).to(tl.int64)
         channel = tl.arange(0, 2 * PAIRS)[None, :]
         there = (token < tokens)[:, None]
         inside = there & (channel < WIDTH)
-        row = (batch * tokens + token[:, None]) * ((HEADS + 2 * KV_HEADS) * WIDTH) + head * WIDTH
-        given = tl.load(qkv + row + channel, mask=inside, other=0.0)
-        if head >= HEADS + KV_HEADS:
-            to_v = (batch * KV_HEADS + head - HEADS - KV_HEADS) * tokens + token[:, None]
-            tl.store(v + to_v * WIDTH + channel, given, mask=inside)
+        wide = there & (channel < WIDE)
+        given = qkv + (batch * tokens + token[:, None]) * ((HEADS + 2 * KV_HEADS) * WIDTH) + channel
+        if first >= HEADS + KV_HEADS:
+            for number in range(GROUP):
+                head = first + number
+                to_v = (batch * KV_HEADS + head - HEADS - KV_HEADS) * tokens + token[:, None]
+                tl.store(v + to_v * WIDTH + channel, tl.load(given + head * WIDTH, mask=inside, other=0.0), mask=inside)
         else:
-            if head < HEADS:
+            if first < HEADS:
                 weight = tl.load(q_weight + channel, mask=channel < WIDTH, other=0.0).to(tl.float32)
             else:
                 weight = tl.load(k_weight + channel, mask=channel < WIDTH, other=0.0).to(tl.float32)
-            x = given.to(tl.float32)
-            x = x * tl.rsqrt(tl.sum(x * x, axis=1) / WIDTH + eps)[:, None] * weight
-
             pair = tl.arange(0, PAIRS)[None, :]
             at = batch * rotary_stride + token[:, None] * (WIDTH // 2) + pair
             c = tl.load(cos + at, mask=there & (pair < WIDTH // 2), other=0.0)
             s = tl.load(sin + at, mask=there & (pair < WIDTH // 2), other=0.0)
-            even, odd = tl.split(tl.reshape(x, (TOKENS, PAIRS, 2)))
-            y = tl.reshape(tl.join(even * c - odd * s, odd * c + even * s), (TOKENS, 2 * PAIRS))
-            if head < HEADS:
-                if MASKED:
-                    y = tl.where(channel < WIDTH, y, 1.0)
-                to_q = (batch * HEADS + head) * tokens + token[:, None]
-                tl.store(q + to_q * WIDE + channel, y.to(q.dtype.element_ty), mask=there & (channel < WIDE))
-            else:
-                if MASKED:
-                    real = tl.load(mask + batch * tokens + token, mask=token < tokens, other=0)
-                    y = tl.where(channel < WIDTH, y, tl.where(real, 0.0, SCORE)[:, None])
-                to_k = (batch * KV_HEADS + head - HEADS) * tokens + token[:, None]
-                tl.store(k + to_k * WIDE + channel, y.to(k.dtype.element_ty), mask=there & (channel < WIDE))
+            for number in range(GROUP):
+                head = first + number
+                x = tl.load(given + head * WIDTH, mask=inside, other=0.0).to(tl.float32)
+                x = x * tl.rsqrt(tl.sum(x * x, axis=1) / WIDTH + eps)[:, None] * weight
+                even, odd = tl.split(tl.reshape(x, (TOKENS, PAIRS, 2)))
+                y = tl.reshape(tl.join(even * c - odd * s, odd * c + even * s), (TOKENS, 2 * PAIRS))
+                if first < HEADS:
+                    if MASKED:
+                        y = tl.where(channel < WIDTH, y, 1.0)
+                    to_q = (batch * HEADS + head) * tokens + token[:, None]
+                    tl.store(q + to_q * WIDE + channel, y.to(q.dtype.element_ty), mask=wide)
+                else:
+                    if MASKED:
+                        real = tl.load(mask + batch * tokens + token, mask=token < tokens, other=0)
+                        y = tl.where(channel < WIDTH, y, tl.where(real, 0.0, SCORE)[:, None])
+                    to_k = (batch * KV_HEADS + head - HEADS) * tokens + token[:, None]
+                    tl.store(k + to_k * WIDE + channel, y.to(k.dtype.element_ty), mask=wide)
 
     @triton.jit
     def _residual(
@@ -310,54 +321,83 @@ if triton is not None:
         ADDS: tl.constexpr,
         NORMS: tl.constexpr,
         ROWS: tl.constexpr,
-        BLOCK: tl.constexpr,
+        FIRST: tl.constexpr,
+        REST: tl.constexpr,
     ):
         """Some rows of one picture, one after the other; what they share stays in registers."""
         batch = tl.program_id(1).to(tl.int64)
-        column = tl.arange(0, BLOCK)
-        there = column < width
         of_picture = modulation + batch * modulation_stride
         if ADDS:
-            gate = tl.load(of_picture + gate_start + column, mask=there, other=0.0).to(tl.float32)
-            gate = 2 * tl.sigmoid(2 * gate) - 1  # tanh
-            gate *= tl.load(weight + column, mask=there, other=0.0).to(tl.float32)
+            gate_0, gate_1 = _load(of_picture + gate_start, width, FIRST, REST)
+            weight_0, weight_1 = _load(weight, width, FIRST, REST)
+            gate_0 = _tanh(gate_0) * weight_0
+            gate_1 = _tanh(gate_1) * weight_1
         if NORMS:
-            factor = 1 + tl.load(of_picture + scale_start + column, mask=there, other=0.0).to(tl.float32)
-            factor *= tl.load(next_weight + column, mask=there, other=0.0).to(tl.float32)
+            scale_0, scale_1 = _load(of_picture + scale_start, width, FIRST, REST)
+            weight_0, weight_1 = _load(next_weight, width, FIRST, REST)
+            factor_0 = (1 + scale_0) * weight_0
+            factor_1 = (1 + scale_1) * weight_1
         for number in range(ROWS):
             token = tl.program_id(0) * ROWS + number
-            here = column < tl.where(token < tokens, width, 0)
-            at = (batch * tokens + token) * width + column
-            row = tl.load(x + at, mask=here, other=0.0).to(tl.float32)
+            here = tl.where(token < tokens, width, 0)
+            at = (batch * tokens + token) * width
+            row_0, row_1 = _load(x + at, here, FIRST, REST)
             if ADDS:
-                added = tl.load(h + at, mask=here, other=0.0).to(tl.float32)
-                row += gate * added * tl.rsqrt(tl.sum(added * added, axis=0) / width + eps)
-                stored = row.to(new_x.dtype.element_ty)
-                tl.store(new_x + at, stored, mask=here)
-                row = stored.to(tl.float32)
+                added_0, added_1 = _load(h + at, here, FIRST, REST)
+                inverse = _inverse_rms(added_0, added_1, width, eps, FIRST, REST)
+                row_0 = (row_0 + gate_0 * added_0 * inverse).to(new_x.dtype.element_ty)
+                row_1 = (row_1 + gate_1 * added_1 * inverse).to(new_x.dtype.element_ty)
+                _store(new_x + at, row_0, row_1, here, FIRST, REST)
+                row_0 = row_0.to(tl.float32)
+                row_1 = row_1.to(tl.float32)
             if NORMS:
-                normed = row * tl.rsqrt(tl.sum(row * row, axis=0) / width + eps) * factor
-                tl.store(y + at, normed.to(y.dtype.element_ty), mask=here)
+                inverse = _inverse_rms(row_0, row_1, width, eps, FIRST, REST)
+                _store(y + at, row_0 * inverse * factor_0, row_1 * inverse * factor_1, here, FIRST, REST)
 
     @triton.jit
-    def _quantize(rows, values, scale, width, BLOCK: tl.constexpr, MOST: tl.constexpr):
+    def _quantize(rows, values, scale, width, FIRST: tl.constexpr, REST: tl.constexpr, MOST: tl.constexpr):
         row = tl.program_id(0)
-        column = tl.arange(0, BLOCK)
         start = row.to(tl.int64) * width
-        x = tl.load(rows + start + column, mask=column < width, other=0.0).to(tl.float32)
-        _store_quantized(x, values + start, scale + row, column, width, MOST)
+        x_0, x_1 = _load(rows + start, width, FIRST, REST)
+        _store_quantized(x_0, x_1, values + start, scale + row, width, FIRST, REST, MOST)
 
     @triton.jit
-    def _gate(a, b, values, scale, width, BLOCK: tl.constexpr, MOST: tl.constexpr):
+    def _gate(a, b, values, scale, width, FIRST: tl.constexpr, REST: tl.constexpr, MOST: tl.constexpr):
         row = tl.program_id(0)
-        column = tl.arange(0, BLOCK)
         start = row.to(tl.int64) * width
-        x = tl.load(a + start + column, mask=column < width, other=0.0).to(tl.float32)
-        y = tl.load(b + start + column, mask=column < width, other=0.0).to(tl.float32)
-        _store_quantized(x * tl.sigmoid(x) * y, values + start, scale + row, column, width, MOST)
+        a_0, a_1 = _load(a + start, width, FIRST, REST)
+        b_0, b_1 = _load(b + start, width, FIRST, REST)
+        x_0 = a_0 * tl.sigmoid(a_0) * b_0
+        x_1 = a_1 * tl.sigmoid(a_1) * b_1
+        _store_quantized(x_0, x_1, values + start, scale + row, width, FIRST, REST, MOST)
+
+    # A row lies in two blocks, whose sizes have to be powers of two: 2304 = 2048 + 256, where one block would be 4096.
 
     @triton.jit
-    def _store_quantized(x, values, scale, column, width, MOST: tl.constexpr):
-        step = tl.maximum(tl.max(tl.abs(x), axis=0), 1e-12) / MOST
+    def _load(row, width, FIRST: tl.constexpr, REST: tl.constexpr):
+        first, rest = tl.arange(0, FIRST), FIRST + tl.arange(0, REST)
+        values_0 = tl.load(row + first, mask=first < width, other=0.0).to(tl.float32)
+        values_1 = tl.load(row + rest, mask=rest < width, other=0.0).to(tl.float32)
+        return values_0, values_1
+
+    @triton.jit
+    def _store(row, values_0, values_1, width, FIRST: tl.constexpr, REST: tl.constexpr):
+        first, rest = tl.arange(0, FIRST), FIRST + tl.arange(0, REST)
+        tl.store(row + first, values_0.to(row.dtype.element_ty), mask=first < width)
+        tl.store(row + rest, values_1.to(row.dtype.element_ty), mask=rest < width)
+
+    @triton.jit
+    def _store_quantized(x_0, x_1, values, scale, width, FIRST: tl.constexpr, REST: tl.constexpr, MOST: tl.constexpr):
+        most = tl.max(tl.maximum(tl.max(tl.reshape(tl.abs(x_0), (REST, FIRST // REST)), axis=1), tl.abs(x_1)), axis=0)
+        step = tl.maximum(most, 1e-12) / MOST
         tl.store(scale, step)
-        tl.store(values + column, (x / step).to(values.dtype.element_ty), mask=column < width)
+        _store(values, x_0 * (1 / step), x_1 * (1 / step), width, FIRST, REST)
+
+    @triton.jit
+    def _inverse_rms(x_0, x_1, width, eps, FIRST: tl.constexpr, REST: tl.constexpr):
+        squares = tl.sum(tl.reshape(x_0 * x_0, (REST, FIRST // REST)), axis=1) + x_1 * x_1
+        return tl.rsqrt(tl.sum(squares, axis=0) / width + eps)
+
+    @triton.jit
+    def _tanh(x):
+        return 2 * tl.sigmoid(2 * x) - 1
