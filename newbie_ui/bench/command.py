@@ -196,7 +196,7 @@ def _sized_name(rung: Rung, batch: int) -> str:
 
 
 def _with_reference(source: ModelSource, device: torch.device) -> ModelSource:
-    return replace(source, load=lambda dtype, progress: with_reference(source.load(dtype, progress), device))
+    return replace(source, load=lambda *how: with_reference(source.load(*how), device))
 
 
 def _sizes(options: Options, model: ModelInfo) -> Sequence[tuple[int, int]]:

@@ -72,7 +72,7 @@ def model_source(settings: Settings, random_weights: bool) -> ModelSource:
     )
 
 
-def load_random(device: torch.device, dtype: torch.dtype, progress) -> NewbiePipeline:
+def load_random(device: torch.device, dtype: torch.dtype, progress, places=None) -> NewbiePipeline:
     from newbie_ui.bench.reference import random_pipeline  # not needed by a model that is read
 
     with uncapped(device):

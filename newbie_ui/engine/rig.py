@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -34,7 +34,8 @@ from newbie_ui.request import SIZE_MULTIPLE
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, "float | None"], None]
-Load = Callable[[torch.dtype, Progress], NewbiePipeline]
+Places = Mapping[str, torch.device]  # part → where it is read to; others to the processor
+Load = Callable[[torch.dtype, Progress, Places], NewbiePipeline]
 
 PARTS = ("text_encoder", "clip_model", "transformer", "vae")
 
@@ -43,7 +44,7 @@ class Rig:
     """Owns the pipeline.
 
     Args:
-        load: reads it to the processor in a number format.
+        load: reads it in a number format, each part to its place.
         device: where it computes.
         progress: told what is being done, when that takes a while.
         shelf: where LoRA files are found by name.
@@ -147,7 +148,8 @@ class Rig:
         if self.pipe is not None:
             log.info("reading the weights again for preset %s", plan.preset)
             self.close()
-        pipe = self._load(getattr(torch, plan.dtype), self._progress)
+        dtype = getattr(torch, plan.dtype)
+        pipe = self._load(dtype, self._progress, self._places(plan, dtype))
         pipe.set_progress_bar_config(disable=True)
         if plan.quantize != "off":
             self._progress(f"Converting the transformer to {plan.quantize}", None)
@@ -157,12 +159,23 @@ class Rig:
             quantize.quantize_text_encoder(pipe.text_encoder, plan.quantize_text, self.device)
         self.pipe, self._split = pipe, pipe.split_guidance
 
+    def _places(self, plan: Plan, dtype: torch.dtype) -> Places:
+        """Parts that stay on the device are read straight to it, unless something is made of their weights first."""
+        changed = {
+            "transformer": plan.quantize != "off" or self._will_join(plan, dtype),
+            "text_encoder": plan.quantize_text != "off",
+        }
+        return {name: self.device for name in STAYING[plan.offload] if not changed.get(name)}
+
+    def _will_join(self, plan: Plan, dtype: torch.dtype) -> bool:
+        stays = "transformer" in STAYING[plan.offload] and plan.quantize == "off"
+        return stays and gated.usable(self.device, dtype)
+
     def _place(self, plan: Plan) -> None:
         self._progress("Moving the model to its place", None)
         if self.placement is not None:
             self.placement.release()
-        stays = "transformer" in STAYING[plan.offload] and plan.quantize == "off"
-        if stays and gated.usable(self.device, self.pipe.transformer.dtype):
+        if self._will_join(plan, self.pipe.transformer.dtype):
             self._join_gates()
         else:
             self.part_gates()

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from newbie_ui.engine.base import ModelInfo
-from newbie_ui.engine.rig import Load, Progress
+from newbie_ui.engine.rig import Load, Places, Progress
 from newbie_ui.model.checkpoint import (
     DEMO,
     DEMO_FOLDER,
@@ -31,7 +31,7 @@ class ModelSource:
     """A model that is not in memory yet.
 
     describe: (progress) → ModelInfo; reads no weights, but a hub id is downloaded.
-    load: (dtype, progress) → pipeline, on the processor.
+    load: (dtype, progress, places) → pipeline, the named parts on their devices, the others on the processor.
     tokenizer: () → Gemma's tokenizer, one of its own: it counts while the pipeline's is at work.
     """
 
@@ -89,8 +89,8 @@ def _describe(files: _Files, progress: Progress) -> ModelInfo:
     )
 
 
-def _load(files: _Files, dtype: torch.dtype, progress: Progress) -> NewbiePipeline:
-    return load_pipeline(files.get(progress), dtype=dtype, on_progress=progress)
+def _load(files: _Files, dtype: torch.dtype, progress: Progress, places: Places) -> NewbiePipeline:
+    return load_pipeline(files.get(progress), dtype=dtype, device=places, on_progress=progress)
 
 
 def _tokenizer(files: _Files) -> PreTrainedTokenizerBase:

@@ -29,6 +29,8 @@ from newbie_ui.model.checkpoints.tokenizers import load_tokenizer
 from newbie_ui.model.checkpoints.weights import Progress, Weights, open_weights, read_json, readable
 from newbie_ui.model.pipeline import NewbiePipeline
 
+Device = str | torch.device
+
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "weights"
 PARTS = ("transformer", "text_encoder", "clip_model", "vae")
@@ -102,7 +104,7 @@ def load_pipeline(
     source: str | SplitFiles | ModelFiles,
     *,
     dtype: torch.dtype = torch.bfloat16,
-    device: str = "cpu",
+    device: Device | Mapping[str, Device] = "cpu",
     on_progress: Progress | None = None,
     clip_adapter: bool = False,
 ) -> NewbiePipeline:
@@ -111,7 +113,8 @@ def load_pipeline(
     Args:
         source: see the module's first lines.
         dtype: what all weights are converted to, whatever the files hold.
-        device: where all weights go.
+        device: where all weights go, or part → where it goes; parts that are not named stay on the processor. Each
+            tensor is read straight to its place, so processor memory holds no copy of what goes elsewhere.
         on_progress: called with (what is done now, fraction of it from 0 to 1 or None).
         clip_adapter: use the task adapter that some Jina CLIP files carry.
 
@@ -124,9 +127,10 @@ def load_pipeline(
     sidecar = files.sidecar()
     prepared = {part: prepare_part(files, part, clip_adapter) for part in PARTS}
     _check_fit(prepared, files)
+    places = device if isinstance(device, Mapping) else dict.fromkeys(PARTS, device)
     report = _Reading(sum(one.plan.size for one in prepared.values()), on_progress)
     pipeline = NewbiePipeline(
-        **{part: one.fill(dtype, device, report.about(NAMES[part])) for part, one in prepared.items()},
+        **{part: one.fill(dtype, places.get(part, "cpu"), report.about(NAMES[part])) for part, one in prepared.items()},
         tokenizer=tokenizers["text_encoder"],
         clip_tokenizer=tokenizers["clip_model"],
         scheduler=scheduler,

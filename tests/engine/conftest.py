@@ -34,7 +34,7 @@ PRESETS = {
 def tiny_source(loads: list | None = None) -> ModelSource:
     """The tiny pipeline as a model; `loads` collects the number formats it was read in."""
 
-    def load(dtype, progress):
+    def load(dtype, progress, places):
         progress("Reading weights", 0.5)
         if loads is not None:
             loads.append(dtype)

@@ -148,7 +148,7 @@ def test_a_rig_turns_compiling_on_and_off_with_the_plan(monkeypatch):
         compile, "compile_blocks", lambda t, mode, inside_hooks: t.compile_repeated_blocks(backend="eager")
     )
     monkeypatch.setattr(compile, "use_disk_cache", lambda: None)
-    rig = Rig(lambda dtype, progress: tiny.pipeline(), torch.device("cpu"), lambda message, fraction: None)
+    rig = Rig(lambda dtype, progress, places: tiny.pipeline(), torch.device("cpu"), lambda message, fraction: None)
     states = []
     for plan in (Plan("a", threads=1), Plan("b", threads=1, compile="block"), Plan("c", threads=1)):
         rig.use(plan)
@@ -160,7 +160,7 @@ def test_a_rig_turns_compiling_on_and_off_with_the_plan(monkeypatch):
 
 def test_a_rig_switches_the_step_cache_and_8_bit_on(monkeypatch):
     reads = []
-    rig = Rig(lambda dtype, progress: reads.append(dtype) or tiny.pipeline(), torch.device("cpu"), lambda *_: None)
+    rig = Rig(lambda dtype, *_: reads.append(dtype) or tiny.pipeline(), torch.device("cpu"), lambda *_: None)
     rig.use(Plan("a", threads=1, step_cache=0.1))
     assert rig.pipe.transformer.is_cache_enabled
     rig.use(Plan("b", threads=1))

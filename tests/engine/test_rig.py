@@ -32,7 +32,7 @@ PLAN = Plan("p", threads=1)
 
 
 def make_rig(plan=PLAN):
-    rig = Rig(lambda dtype, progress: tiny.pipeline().to(dtype), CPU, lambda message, fraction: None)
+    rig = Rig(lambda dtype, progress, places: tiny.pipeline().to(dtype), CPU, lambda message, fraction: None)
     rig.use(plan)
     return rig
 
@@ -63,6 +63,22 @@ def test_placements_can_be_changed_between_pictures(exact):
     for offload in ("group", "model", "off"):
         rig.use(replace(PLAN, offload=offload))
         assert np.array_equal(picture(rig), exact)
+
+
+@pytest.mark.parametrize(
+    ("changes", "straight"),
+    [
+        ({}, {"text_encoder", "clip_model", "transformer", "vae"}),
+        ({"offload": "encoders"}, {"transformer", "vae"}),
+        ({"offload": "group"}, {"vae"}),
+        ({"quantize": "fp8", "quantize_text": "int8"}, {"clip_model", "vae"}),  # made of weights on the processor
+    ],
+)
+def test_what_stays_on_the_device_as_it_is_read_goes_straight_there(changes, straight):
+    asked = []
+    rig = Rig(lambda dtype, progress, places: asked.append(places) or tiny.pipeline(), CPU, lambda *_: None)
+    rig.use(replace(PLAN, **changes))
+    assert asked == [dict.fromkeys(straight, CPU)]
 
 
 @pytest.fixture
@@ -98,6 +114,7 @@ def test_a_gated_product_has_to_be_there_and_right(gated_calls, monkeypatch):
 
 def test_both_first_matrices_are_one_product_where_the_transformer_stays(exact, gated_calls):
     rig = make_rig()
+    assert "transformer" not in rig._places(PLAN, torch.float32)  # joined on the device they would leave gaps
     layers = len([m for m in rig.pipe.transformer.modules() if type(m) is FeedForward])
     weights = sum(p.nbytes for p in rig.pipe.transformer.parameters())
     storages = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in rig.pipe.transformer.parameters()}
@@ -208,7 +225,7 @@ def test_large_pictures_are_decoded_in_stripes_when_memory_is_short(monkeypatch)
 
 def test_a_plan_that_failed_half_way_is_applied_from_the_start_the_next_time(monkeypatch):
     loads = []
-    rig = Rig(lambda dtype, progress: loads.append(1) or tiny.pipeline(), CPU, lambda *_: None)
+    rig = Rig(lambda dtype, progress, places: loads.append(1) or tiny.pipeline(), CPU, lambda *_: None)
     rig.use(PLAN)
     monkeypatch.setattr(rig, "_record_steps", lambda *_: (_ for _ in ()).throw(RuntimeError("x")))
     with pytest.raises(RuntimeError):

@@ -16,6 +16,7 @@ from newbie_ui.model.checkpoint import (
     locate,
     read_model_info,
 )
+from newbie_ui.model.checkpoints import parts
 from newbie_ui.model.pipeline import NewbiePipeline
 from newbie_ui.request import DEFAULT_SYSTEM_PROMPT
 from tests import tiny
@@ -141,6 +142,24 @@ def test_loaded_parts_are_ready_to_run_and_not_to_train(shelf):
         module = getattr(pipe, part)
         assert not module.training
         assert not any(p.requires_grad or p.is_meta for p in module.parameters())
+
+
+def test_each_part_is_read_straight_to_its_place(shelf, monkeypatch):
+    filled, fill = [], parts.fill_module
+
+    def filling(module, plan, dtype, device, *rest, **options):
+        filled.append((type(module).__name__, str(device)))
+        return fill(module, plan, dtype, "cpu", *rest, **options)
+
+    monkeypatch.setattr(parts, "fill_module", filling)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, *_: module)
+    load_pipeline(shelf["official"], dtype=torch.float32, device={"vae": torch.device("meta"), "transformer": "meta"})
+    assert dict(filled) == {
+        "NewbieTransformer2DModel": "meta",
+        "Gemma3TextModel": "cpu",
+        "JinaEmbeddingsV3Model": "cpu",
+        "AutoencoderKL": "meta",
+    }
 
 
 def test_progress_goes_from_nothing_to_all(shelf):

@@ -52,7 +52,9 @@ class Prepared:
     plan: Plan
     with_adapters: bool = False
 
-    def fill(self, dtype: torch.dtype, device: str = "cpu", on_bytes: OnBytes | None = None) -> nn.Module:
+    def fill(
+        self, dtype: torch.dtype, device: str | torch.device = "cpu", on_bytes: OnBytes | None = None
+    ) -> nn.Module:
         """Read the weights, converted to dtype. The module is ready to run then."""
         if hasattr(self.module.config, "dtype"):  # transformers keeps it in the config too
             self.module.config.dtype = dtype
