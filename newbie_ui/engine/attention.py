@@ -110,7 +110,8 @@ def time_backend(
     lengths = torch.full((batch,), tokens, dtype=torch.int32, device=device) if padded and told else None
     shapes = ((of_q, wide), (of_kv, wide), (of_kv, head_dim))
     parts = (torch.randn(batch, n, tokens, width, device=device, dtype=dtype) for n, width in shapes)
-    q, k, v = (part.transpose(1, 2) for part in parts)  # in memory as `kernels.turned_heads` leaves them
+    parts = (part.transpose(1, 2) for part in parts)
+    q, k, v = (part.contiguous() if told else part for part in parts)  # in memory as `kernels.turned_heads` leaves them
     try:
         return best_s(lambda: attend(q, k, v, BACKENDS[name], head_dim**-0.5, lengths=lengths), device, rounds)
     except Exception as error:  # kernels refuse in any way they like

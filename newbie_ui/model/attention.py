@@ -70,7 +70,8 @@ class NewbieAttnProcessor:
         here = all(type(norm) is nn.RMSNorm and norm.weight.device == qkv.device for norm in norms)
         if here and kernels.usable(qkv):
             weights = (attn.q_norm.weight, attn.k_norm.weight)
-            return kernels.turned_heads(qkv, weights, rotary, token_mask, *heads, eps=attn.q_norm.eps)
+            head_major = self._attention_backend != FLASH_4
+            return kernels.turned_heads(qkv, weights, rotary, token_mask, *heads, attn.q_norm.eps, head_major)
         q, k, v = qkv.unflatten(-1, (-1, attn.head_dim)).split((*heads, attn.n_kv_heads), dim=2)
         q, k = (apply_rotary(norm(x), rotary) for norm, x in zip(norms, (q, k)))
         return (q, k, v) if token_mask is None else (*_widened(q, k, token_mask), v)

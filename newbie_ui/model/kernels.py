@@ -52,10 +52,9 @@ def turned_heads(
     heads: int,
     kv_heads: int,
     eps: float,
+    head_major: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries (B, S, heads, W) and keys (B, S, kv_heads, W), normed and turned, and values (B, S, kv_heads, D).
-
-    In memory each head's tokens lie together, as attention kernels read them fastest.
 
     Args:
         qkv: (B, S, (heads + 2·kv_heads)·D), head by head.
@@ -63,9 +62,14 @@ def turned_heads(
         rotary: (cos, sin), each (B, S, D / 2) in float32.
         token_mask: (B, S), True for real tokens; then W is D + 8: ones behind the queries, and behind the keys zeros,
             or -30000 for padding, which attention then ignores exactly. None: W is D.
+        head_major: each head's tokens lie together in memory, as most attention kernels read them fastest. Otherwise
+            each token's heads do, and the values stay in `qkv`.
     """
-    q, k, v = _turned_heads(qkv.contiguous(), *weights, *rotary, token_mask, heads, kv_heads, eps)
-    return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    qkv = qkv.contiguous()
+    q, k, v = _turned_heads(qkv, *weights, *rotary, token_mask, heads, kv_heads, eps, head_major)
+    if head_major:
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    return q, k, qkv.unflatten(-1, (-1, weights[0].shape[0]))[:, :, heads + kv_heads :]
 
 
 def normed_rows(x: Tensor, weight: Tensor, modulation: Tensor, scale: int, eps: float) -> Tensor:
@@ -128,18 +132,21 @@ def _turned_heads(
     heads: int,
     kv_heads: int,
     eps: float,
+    head_major: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """(q, k, v), each (B, H, S, W) if head-major, otherwise (B, S, H, W) and v is empty."""
     batch, tokens, _ = qkv.shape
     width = q_weight.shape[0]
     wide = width + (PADDING_CHANNELS if token_mask is not None else 0)
     if cos.stride()[1:] != (width // 2, 1) or sin.stride() != cos.stride():
         cos, sin = cos.contiguous(), sin.contiguous()
-    q = qkv.new_empty(batch, heads, tokens, wide)
-    k = qkv.new_empty(batch, kv_heads, tokens, wide)
-    v = qkv.new_empty(batch, kv_heads, tokens, width)
+    q = qkv.new_empty(batch, *((heads, tokens) if head_major else (tokens, heads)), wide)
+    k = qkv.new_empty(batch, *((kv_heads, tokens) if head_major else (tokens, kv_heads)), wide)
+    v = qkv.new_empty((batch, kv_heads, tokens, width) if head_major else 0)
     mask = None if token_mask is None else token_mask.contiguous()
     group = math.gcd(heads, kv_heads, GROUP)
-    _launcher(_turn)[(triton.cdiv(tokens, TOKENS), (heads + 2 * kv_heads) // group, batch)](
+    of_heads = heads + (2 if head_major else 1) * kv_heads
+    _launcher(_turn)[(triton.cdiv(tokens, TOKENS), of_heads // group, batch)](
         qkv,
         q_weight,
         k_weight,
@@ -158,6 +165,7 @@ def _turned_heads(
         WIDTH=width,
         WIDE=wide,
         MASKED=mask is not None,
+        HEAD_MAJOR=head_major,
         TOKENS=TOKENS,
         PAIRS=triton.next_power_of_2(wide) // 2,
         SCORE=PADDING_SCORE,
@@ -259,6 +267,7 @@ if triton is not None:
         WIDTH: tl.constexpr,
         WIDE: tl.constexpr,
         MASKED: tl.constexpr,
+        HEAD_MAJOR: tl.constexpr,
         TOKENS: tl.constexpr,
         PAIRS: tl.constexpr,
         SCORE: tl.constexpr,
@@ -274,7 +283,7 @@ if triton is not None:
         if first >= HEADS + KV_HEADS:
             for number in range(GROUP):
                 head = first + number
-                to_v = (batch * KV_HEADS + head - HEADS - KV_HEADS) * tokens + token[:, None]
+                to_v = _row(batch, head - HEADS - KV_HEADS, token, KV_HEADS, tokens, True)[:, None]
                 tl.store(v + to_v * WIDTH + channel, tl.load(given + head * WIDTH, mask=inside, other=0.0), mask=inside)
         else:
             if first < HEADS:
@@ -294,14 +303,22 @@ if triton is not None:
                 if first < HEADS:
                     if MASKED:
                         y = tl.where(channel < WIDTH, y, 1.0)
-                    to_q = (batch * HEADS + head) * tokens + token[:, None]
+                    to_q = _row(batch, head, token, HEADS, tokens, HEAD_MAJOR)[:, None]
                     tl.store(q + to_q * WIDE + channel, y.to(q.dtype.element_ty), mask=wide)
                 else:
                     if MASKED:
                         real = tl.load(mask + batch * tokens + token, mask=token < tokens, other=0)
                         y = tl.where(channel < WIDTH, y, tl.where(real, 0.0, SCORE)[:, None])
-                    to_k = (batch * KV_HEADS + head - HEADS) * tokens + token[:, None]
+                    to_k = _row(batch, head - HEADS, token, KV_HEADS, tokens, HEAD_MAJOR)[:, None]
                     tl.store(k + to_k * WIDE + channel, y.to(k.dtype.element_ty), mask=wide)
+
+    @triton.jit
+    def _row(batch, head, token, heads, tokens, HEAD_MAJOR: tl.constexpr):
+        if HEAD_MAJOR:
+            row = (batch * heads + head) * tokens + token
+        else:
+            row = (batch * tokens + token) * heads + head
+        return row
 
     @triton.jit
     def _residual(

@@ -97,9 +97,14 @@ def turning_error(shape: tuple[int, ...], dtype: torch.dtype, padded: bool) -> f
     mask = torch.rand(batch, tokens) > 0.4 if padded else None
     wanted = plain.processor._heads(plain, qkv.float(), rotary, mask)
     weights = (plain.q_norm.weight.to(dtype), plain.k_norm.weight.to(dtype))
-    got = kernels.turned_heads(qkv, weights, rotary, mask, heads, kv_heads, plain.q_norm.eps)
-    assert {x.dtype for x in got} == {dtype}
-    return max(relative(*pair) for pair in zip(got, wanted))
+    errors = []
+    for head_major in (True, False):
+        got = kernels.turned_heads(qkv, weights, rotary, mask, heads, kv_heads, plain.q_norm.eps, head_major)
+        assert {x.dtype for x in got} == {dtype}
+        assert got[0].transpose(1, 2).is_contiguous() == head_major
+        errors += [relative(*pair) for pair in zip(got, wanted)]
+    assert got[2].untyped_storage().data_ptr() == qkv.untyped_storage().data_ptr()
+    return max(errors)
 
 
 def other_layout_error() -> float:
@@ -232,8 +237,8 @@ def launches(monkeypatch) -> list[Launch]:
     stream, rows, hidden = torch.zeros(b, s, dim), *(torch.zeros(b, s, n, dtype=torch.bfloat16) for n in (dim, ffn))
     qkv, tables = rows.new_zeros(b, s, 40 * width), (torch.zeros(b, s, width // 2),) * 2
     weight, modulation = rows.new_zeros(dim), rows.new_zeros(b, 4 * dim)
-    for mask in (torch.ones(b, s, dtype=torch.bool), None):
-        kernels.turned_heads(qkv, (weight[:width],) * 2, tables, mask, 24, 8, EPS)
+    for mask, head_major in ((torch.ones(b, s, dtype=torch.bool), True), (None, True), (None, False)):
+        kernels.turned_heads(qkv, (weight[:width],) * 2, tables, mask, 24, 8, EPS, head_major)
     for x in (stream, rows):
         kernels.residual_normed_rows(x, rows, (weight,) * 2, modulation, (1, 2), EPS)
     kernels.normed_rows(stream, weight, modulation, 0, EPS)
@@ -299,7 +304,7 @@ def test_a_whole_transformer_gives_the_same_with_the_kernels(errors, padding):
 def test_every_kernel_compiles_for_cards_that_are_not_here(capability, monkeypatch, tmp_path):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     wanted = [launch for launch in launches(monkeypatch) if capability >= FP8_SINCE or launch.name not in IN_8_BIT]
-    assert len(wanted) == (8 if capability >= FP8_SINCE else 6)
+    assert len(wanted) == (9 if capability >= FP8_SINCE else 7)
     assert all(launch.shared_bytes(capability) < 48 * 1024 for launch in wanted)  # what a program gets without asking
 
 
