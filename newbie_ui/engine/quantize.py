@@ -64,7 +64,14 @@ class _QuantizedLinear(nn.Module):
 class Fp8Linear(_QuantizedLinear):
     limit, storage = kernels.FP8_MAX, torch.float8_e4m3fn
 
-    def forward(self, x: Tensor) -> Tensor:
+    @property
+    def takes_rows(self) -> bool:
+        """Whether the input may come in 8 bit: not where a LoRA reads it too."""
+        return type(self) is Fp8Linear
+
+    def forward(self, x: Tensor | Rows) -> Tensor:
+        if isinstance(x, Rows):
+            return self.of_rows(x)
         return self.of_rows(kernels.quantized_rows(x)).to(x.dtype) if kernels.usable(x) else super().forward(x)
 
     def of_rows(self, rows: Rows) -> Tensor:
@@ -86,12 +93,17 @@ class Fp8Linear(_QuantizedLinear):
 class Fp8FeedForward(FeedForward):
     """The same with its input in 8 bit for two layers at once, and what lies between the layers never written out."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        bare = all(type(layer) is Fp8Linear for layer in (self.w1, self.w2, self.w3))  # a LoRA reads what lies between
-        if not bare or not kernels.usable(x):
-            return super().forward(x)
-        rows = kernels.quantized_rows(x)
-        return self.w2.of_rows(kernels.gated_rows(self.w1.of_rows(rows), self.w3.of_rows(rows))).to(x.dtype)
+    @property
+    def takes_rows(self) -> bool:
+        """Whether the input may come in 8 bit: not where a LoRA reads it, or what lies between the layers."""
+        return all(type(layer) is Fp8Linear for layer in (self.w1, self.w2, self.w3))
+
+    def forward(self, x: Tensor | Rows) -> Tensor:
+        if isinstance(x, Tensor):
+            if not self.takes_rows or not kernels.usable(x):
+                return super().forward(x)
+            return self.forward(kernels.quantized_rows(x)).to(x.dtype)
+        return self.w2.of_rows(kernels.gated_rows(self.w1.of_rows(x), self.w3.of_rows(x)))
 
 
 class Int8Linear(_QuantizedLinear):

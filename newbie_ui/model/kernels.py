@@ -1,7 +1,8 @@
 """Row-wise work between the matrix products, as Triton kernels: where the compiler's own stay far from memory speed.
 
     turned_heads     queries, keys, values head by head: normed, turned, with channels that make attention skip padding
-    normed_rows      norm and modulation before a sublayer; residual_rows: the gated sum after it, and both in one
+    normed_rows      norm and modulation before a sublayer, in 8 bit where that wants it so; residual_rows: the gated
+                     sum after it, and both in one
     quantized_rows   a row in 8 bit with its scale
     gated_rows       silu(a)·b of the feed-forward, in 8 bit with its scale
 
@@ -72,28 +73,41 @@ def turned_heads(
     return q, k, qkv.unflatten(-1, (-1, weights[0].shape[0]))[:, :, heads + kv_heads :]
 
 
-def normed_rows(x: Tensor, weight: Tensor, modulation: Tensor, scale: int, eps: float) -> Tensor:
-    """norm(x)·weight·(1 + scale) in the modulation's number format.
+def normed_rows(
+    x: Tensor, weight: Tensor, modulation: Tensor, scale: int, eps: float, in_8_bit: bool = False
+) -> Tensor | Rows:
+    """norm(x)·weight·(1 + scale) in the modulation's number format, or in 8 bit.
 
     Args:
         x: (B, S, D), in any precision.
         weight: (D,) of an RMS norm.
         modulation: (B, n·D), of which the part number `scale` is meant.
     """
-    return _residual_rows(x.contiguous(), None, modulation, -1, None, scale, weight, eps)[1]
+    return _asked(
+        *_residual_rows(x.contiguous(), None, modulation, -1, None, scale, weight, eps, in_8_bit)[1:], in_8_bit
+    )
 
 
 def residual_rows(x: Tensor, h: Tensor, weight: Tensor, modulation: Tensor, gate: int, eps: float) -> Tensor:
     """x + tanh(gate)·norm(h)·weight, in the precision of x (B, S, D)."""
-    return _residual_rows(x.contiguous(), h.contiguous(), modulation, gate, weight, -1, None, eps)[0]
+    return _residual_rows(x.contiguous(), h.contiguous(), modulation, gate, weight, -1, None, eps, False)[0]
 
 
 def residual_normed_rows(
-    x: Tensor, h: Tensor, weights: tuple[Tensor, Tensor], modulation: Tensor, parts: tuple[int, int], eps: float
-) -> tuple[Tensor, Tensor]:
+    x: Tensor,
+    h: Tensor,
+    weights: tuple[Tensor, Tensor],
+    modulation: Tensor,
+    parts: tuple[int, int],
+    eps: float,
+    in_8_bit: bool = False,
+) -> tuple[Tensor, Tensor | Rows]:
     """`residual_rows`, and `normed_rows` of that; weights and parts (gate, scale) in this order."""
     (weight, next_weight), (gate, scale) = weights, parts
-    return _residual_rows(x.contiguous(), h.contiguous(), modulation, gate, weight, scale, next_weight, eps)
+    x, *normed = _residual_rows(
+        x.contiguous(), h.contiguous(), modulation, gate, weight, scale, next_weight, eps, in_8_bit
+    )
+    return x, _asked(*normed, in_8_bit)
 
 
 def quantized_rows(rows: Tensor) -> Rows:
@@ -104,6 +118,10 @@ def quantized_rows(rows: Tensor) -> Rows:
 def gated_rows(a: Tensor, b: Tensor) -> Rows:
     """silu(a)·b (…, width) in 8 bit."""
     return Rows(*_gated_rows(a.contiguous(), b.contiguous()))
+
+
+def _asked(normed: Tensor, scale: Tensor, in_8_bit: bool) -> Tensor | Rows:
+    return Rows(normed, scale) if in_8_bit else normed
 
 
 # ---- launching -------------------------------------------------------------------------------------------------
@@ -184,12 +202,14 @@ def _residual_rows(
     scale: int,
     next_weight: Tensor | None,
     eps: float,
-) -> tuple[Tensor, Tensor]:
-    """(x + …, normed); what is not asked for is empty."""
+    in_8_bit: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(x + …, normed, its scale in 8 bit); what is not asked for is empty."""
     batch, tokens, width = x.shape
     adds, norms = h is not None, next_weight is not None
     new_x = torch.empty_like(x) if adds else x.new_empty(0)
-    y = x.new_empty(x.shape if norms else 0, dtype=modulation.dtype)
+    y = x.new_empty(x.shape if norms else 0, dtype=torch.float8_e4m3fn if in_8_bit else modulation.dtype)
+    y_scale = _empty_scale(x) if in_8_bit else x.new_empty(0, dtype=torch.float32)
     _launcher(_residual)[(triton.cdiv(tokens, ROWS), batch)](
         x,
         h if adds else x,
@@ -198,6 +218,7 @@ def _residual_rows(
         next_weight if norms else modulation,
         new_x,
         y,
+        y_scale,
         tokens,
         width,
         modulation.shape[1],
@@ -206,11 +227,13 @@ def _residual_rows(
         eps,
         ADDS=adds,
         NORMS=norms,
+        IN_8_BIT=in_8_bit,
         ROWS=ROWS,
         **_blocks(width),
+        MOST=FP8_MAX,
         num_warps=8,
     )
-    return new_x, y
+    return new_x, y, y_scale
 
 
 @_operator
@@ -329,6 +352,7 @@ if triton is not None:
         next_weight,
         new_x,
         y,
+        y_scale,
         tokens,
         width,
         modulation_stride,
@@ -337,9 +361,11 @@ if triton is not None:
         eps,
         ADDS: tl.constexpr,
         NORMS: tl.constexpr,
+        IN_8_BIT: tl.constexpr,
         ROWS: tl.constexpr,
         FIRST: tl.constexpr,
         REST: tl.constexpr,
+        MOST: tl.constexpr,
     ):
         """Some rows of one picture, one after the other; what they share stays in registers."""
         batch = tl.program_id(1).to(tl.int64)
@@ -369,7 +395,12 @@ if triton is not None:
                 row_1 = row_1.to(tl.float32)
             if NORMS:
                 inverse = _inverse_rms(row_0, row_1, width, eps, FIRST, REST)
-                _store(y + at, row_0 * inverse * factor_0, row_1 * inverse * factor_1, here, FIRST, REST)
+                row_0 *= inverse * factor_0
+                row_1 *= inverse * factor_1
+                if IN_8_BIT:
+                    _store_quantized(row_0, row_1, y + at, y_scale + batch * tokens + token, here, FIRST, REST, MOST)
+                else:
+                    _store(y + at, row_0, row_1, here, FIRST, REST)
 
     @triton.jit
     def _quantize(rows, values, scale, width, FIRST: tl.constexpr, REST: tl.constexpr, MOST: tl.constexpr):
@@ -407,7 +438,7 @@ if triton is not None:
     def _store_quantized(x_0, x_1, values, scale, width, FIRST: tl.constexpr, REST: tl.constexpr, MOST: tl.constexpr):
         most = tl.max(tl.maximum(tl.max(tl.reshape(tl.abs(x_0), (REST, FIRST // REST)), axis=1), tl.abs(x_1)), axis=0)
         step = tl.maximum(most, 1e-12) / MOST
-        tl.store(scale, step)
+        tl.store(scale, step, mask=width > 0)
         _store(values, x_0 * (1 / step), x_1 * (1 / step), width, FIRST, REST)
 
     @triton.jit

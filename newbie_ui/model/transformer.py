@@ -149,6 +149,11 @@ class NewbieRefinerBlock(nn.Module):
     def _norms(self) -> tuple[RMSNorm, ...]:
         return (self.attention_norm1, self.attention_norm2, self.ffn_norm1, self.ffn_norm2)
 
+    @property
+    def _takes_rows(self) -> tuple[bool, bool]:
+        """Whether attention and feed-forward want their input in 8 bit; then the norms before them write that."""
+        return getattr(self.attention.qkv, "takes_rows", False), getattr(self.feed_forward, "takes_rows", False)
+
     def _can_fuse(self, x: Tensor) -> bool:
         """Not with a LoRA on a norm, nor where hooks bring the weights."""
         bare = all(type(norm) is RMSNorm and norm.weight.device == x.device for norm in self._norms)
@@ -157,9 +162,10 @@ class NewbieRefinerBlock(nn.Module):
     def _fused(self, x: Tensor, rotary: Rotary, token_mask: Tensor | None, modulation: Tensor) -> Tensor:
         """The same with one kernel for all that lies between two sublayers, as the compiler has it."""
         before_attention, after_attention, before_ffn, after_ffn = (norm.weight for norm in self._norms)
-        eps = self.attention_norm1.eps
-        h = self.attention(kernels.normed_rows(x, before_attention, modulation, 0, eps), rotary, token_mask)
-        x, h = kernels.residual_normed_rows(x, h, (after_attention, before_ffn), modulation, (1, 2), eps)
+        eps, (attention_rows, ffn_rows) = self.attention_norm1.eps, self._takes_rows
+        h = kernels.normed_rows(x, before_attention, modulation, 0, eps, attention_rows)
+        h = self.attention(h, rotary, token_mask)
+        x, h = kernels.residual_normed_rows(x, h, (after_attention, before_ffn), modulation, (1, 2), eps, ffn_rows)
         return kernels.residual_rows(x, self.feed_forward(h), after_ffn, modulation, 3, eps)
 
 

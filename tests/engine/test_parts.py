@@ -25,6 +25,7 @@ from newbie_ui.engine.quantize import KINDS, Fp8FeedForward, Fp8Linear, quantize
 from newbie_ui.engine.stages import WARM_BUCKETS, shapes_to_warm
 from newbie_ui.errors import PresetError, SettingsError
 from newbie_ui.model import kernels
+from newbie_ui.model.attention import apply_rotary
 from newbie_ui.model.fit import CAPTION_BUCKETS
 from newbie_ui.model.transformer import FeedForward
 from newbie_ui.presets import Preset
@@ -369,7 +370,20 @@ def plain_kernels(monkeypatch):
         asked[-1] = "gated"
         return rows
 
-    for stand_in in (quantized_rows, gated_rows):
+    def normed_rows(x, weight, modulation, scale, eps, in_8_bit=False):
+        y = F.rms_norm(x, weight.shape, weight.to(x.dtype), eps) * (1 + modulation.chunk(4, dim=1)[scale][:, None])
+        rows = quantized_rows(y) if in_8_bit else y.to(modulation.dtype)
+        asked[-1:] = ["normed in 8 bit"] if in_8_bit else [*asked[-1:], "normed"]
+        return rows
+
+    def residual_rows(x, h, weight, modulation, gate, eps):
+        return x + modulation.chunk(4, dim=1)[gate][:, None].tanh() * F.rms_norm(h, weight.shape, weight, eps)
+
+    def residual_normed_rows(x, h, weights, modulation, parts, eps, in_8_bit=False):
+        x = residual_rows(x, h, weights[0], modulation, parts[0], eps)
+        return x, normed_rows(x, weights[1], modulation, parts[1], eps, in_8_bit)
+
+    for stand_in in (quantized_rows, gated_rows, normed_rows, residual_rows, residual_normed_rows):
         monkeypatch.setattr(kernels, stand_in.__name__, stand_in)
     monkeypatch.setattr(kernels, "usable", lambda tensor: True)
     return asked
@@ -387,6 +401,36 @@ def test_fp8_feed_forwards_compute_on_a_processor_as_the_class_they_replace():
         block.feed_forward.__class__ = FeedForward
     assert all(type(block.feed_forward) is FeedForward for block in transformer.context_refiner)
     assert torch.equal(transformer(*inputs).sample, own)
+
+
+@torch.no_grad()
+def test_norms_before_fp8_layers_write_8_bit_unless_a_lora_reads_what_they_write(request):
+    transformer = tiny.pipeline().transformer
+    quantize_transformer(transformer, "fp8")
+    block = transformer.layers[0]
+    torch.manual_seed(0)
+    x, modulation = torch.randn(2, 5, tiny.TRANSFORMER["dim"]), torch.randn(2, 4 * tiny.TRANSFORMER["dim"])
+    angles = torch.randn(2, 5, block.attention.head_dim // 2)
+    inputs = {"rotary": (angles.cos(), angles.sin()), "modulation": modulation}
+    plain = block(x, **inputs)
+    asked = request.getfixturevalue("plain_kernels")
+    request.getfixturevalue("monkeypatch").setattr(kernels, "turned_heads", turned_by_torch(block.attention))
+    assert (block(x, **inputs) - plain).norm() / plain.norm() < 0.02
+    assert asked == ["normed in 8 bit", "quantized", "normed in 8 bit", "gated"]
+    asked.clear()
+    block.attention.qkv.__class__ = type("WithBranch", (Fp8Linear,), {})
+    block.feed_forward.w1.__class__ = type("WithBranch", (Fp8Linear,), {})
+    assert (block(x, **inputs) - plain).norm() / plain.norm() < 0.02
+    assert "normed in 8 bit" not in asked
+    assert "normed" in asked
+
+
+def turned_by_torch(attention):
+    def turned_heads(qkv, weights, rotary, token_mask, heads, kv_heads, eps, head_major):
+        q, k, v = qkv.unflatten(-1, (-1, attention.head_dim)).split((heads, kv_heads, kv_heads), dim=2)
+        return *(apply_rotary(F.rms_norm(x, w.shape, w, eps), rotary) for x, w in zip((q, k), weights)), v
+
+    return turned_heads
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ SMALLEST_NORMAL = 2**-6  # of float8_e4m3fn
 EPS = 1e-6
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.bool: "*i1", torch.float8_e4m3fn: "*fp8e4nv"}
 NUMBERS = {int: "i32", float: "fp32"}
-IN_8_BIT, FP8_SINCE = ("_quantize", "_gate"), 89
+FP8_SINCE = 89
 
 needs_triton = pytest.mark.skipif(kernels.triton is None, reason="there is no Triton for this machine")
 
@@ -130,12 +130,17 @@ def stream_errors(dtype: torch.dtype) -> dict[str, float]:
     new_x, both = kernels.residual_normed_rows(x, h, weights, modulation, (1, 2), EPS)
     alone = kernels.normed_rows(x, weights[1], modulation, 2, EPS)
     narrow = kernels.residual_rows(x.to(dtype), h, weights[0], modulation, 1, EPS)
+    alone_8 = kernels.normed_rows(x, weights[1], modulation, 2, EPS, in_8_bit=True)
+    new_x_8, both_8 = kernels.residual_normed_rows(x, h, weights, modulation, (1, 2), EPS, in_8_bit=True)
+    assert torch.equal(new_x_8, new_x)
     assert (new_x.dtype, both.dtype, alone.dtype, narrow.dtype) == (x.dtype, dtype, dtype, dtype)
     assert torch.equal(new_x, kernels.residual_rows(x, h, weights[0], modulation, 1, EPS))
     return {
         "sum": relative(new_x, added),
         "norm": relative(alone, normed(x)),
         "sum and norm": relative(both, normed(added)),
+        "norm in 8 bit": rounding_error(alone_8, normed(x)),
+        "sum and norm in 8 bit": rounding_error(both_8, normed(added)),
         "narrow sum": relative(narrow, added - x + x.to(dtype).float()),
     }
 
@@ -212,8 +217,8 @@ class Launch:
     options: dict[str, Any]
 
     @property
-    def name(self) -> str:
-        return self.kernel.fn.__name__
+    def in_8_bit(self) -> bool:
+        return any(isinstance(given, Tensor) and given.dtype == torch.float8_e4m3fn for given in self.args)
 
     def shared_bytes(self, capability: int) -> int:
         """What a program of it takes of a multiprocessor's memory, once compiled for a card, as at this launch."""
@@ -243,6 +248,8 @@ def launches(monkeypatch) -> list[Launch]:
         kernels.residual_normed_rows(x, rows, (weight,) * 2, modulation, (1, 2), EPS)
     kernels.normed_rows(stream, weight, modulation, 0, EPS)
     kernels.residual_rows(stream, rows, weight, modulation, 3, EPS)
+    kernels.normed_rows(stream, weight, modulation, 0, EPS, in_8_bit=True)
+    kernels.residual_normed_rows(stream, rows, (weight,) * 2, modulation, (1, 2), EPS, in_8_bit=True)
     kernels.quantized_rows(rows)
     kernels.gated_rows(hidden, hidden)
     return launched
@@ -273,6 +280,8 @@ def test_sums_and_norms_between_sublayers_are_as_in_the_plain_code(errors, dtype
     assert errors[f"sum {dtype}"] < 2e-6
     for kernel in ("norm", "sum and norm", "narrow sum"):
         assert errors[f"{kernel} {dtype}"] <= bound
+    for kernel in ("norm in 8 bit", "sum and norm in 8 bit"):
+        assert errors[f"{kernel} {dtype}"] < 1.001
 
 
 @needs_triton
@@ -303,8 +312,8 @@ def test_a_whole_transformer_gives_the_same_with_the_kernels(errors, padding):
 @pytest.mark.parametrize("capability", [80, 89, 90])
 def test_every_kernel_compiles_for_cards_that_are_not_here(capability, monkeypatch, tmp_path):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    wanted = [launch for launch in launches(monkeypatch) if capability >= FP8_SINCE or launch.name not in IN_8_BIT]
-    assert len(wanted) == (9 if capability >= FP8_SINCE else 7)
+    wanted = [launch for launch in launches(monkeypatch) if capability >= FP8_SINCE or not launch.in_8_bit]
+    assert len(wanted) == (11 if capability >= FP8_SINCE else 7)
     assert all(launch.shared_bytes(capability) < 48 * 1024 for launch in wanted)  # what a program gets without asking
 
 
