@@ -103,8 +103,8 @@ def _refuse_excess(tokens: int, limit: int, who: str, removed: tuple[str, ...]) 
     tried = f" even without {', '.join(removed)}" if removed else ""
     raise PromptError(
         f"The prompt has {tokens} tokens{tried}, its system prompt included; {who} takes {limit} at most. Shorten it "
-        f"by {tokens - limit} tokens: take out a character or tags, remove indentation and empty fields, or allow "
-        "cutting (fit: cut)."
+        f"by {tokens - limit} tokens: take out a character or tags, remove indentation and empty fields, or set "
+        "Too long (fit) to cut."
     )
 
 

@@ -61,10 +61,7 @@ def queue_row(job: JobInfo) -> Value:
     """One line of the queue list."""
     characters = parse(job.request.prompt).prompt.characters
     request = job.request
-    detail = [
-        request.preset if request.preset != "auto" else "",
-        f"seed {request.seed}" if request.seed is not None else "",
-    ]
+    detail = [f"seed {request.seed}" if request.seed is not None else ""]
     if request.images > 1:
         detail.append(f"× {request.images}")
     if request.width and request.height:
@@ -73,6 +70,7 @@ def queue_row(job: JobInfo) -> Value:
         "id": job.id,
         "state": job.state,
         "title": title_of(request.prompt),
+        "preset": request.preset if request.preset != "auto" else "",
         "detail": ", ".join(part for part in detail if part),
         "characters": len(characters),
         "wait": job.wait_s,

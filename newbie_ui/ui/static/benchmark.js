@@ -22,7 +22,7 @@ nb.define("benchmark", function (w) {
     const go = run.running
       ? textButton(t("bench_stop"), "stop", () => act(w.server.bench_stop({})))
       : textButton(t("bench_run"), "play", () => act(w.server.bench_start({ presets: which.value ? [which.value] : fits.map((p) => p.name) })), ".acc", { disabled: !now.may || !fits.length });
-    fill(title, h("div.grow", {}, h("h1", {}, t("bench_title")), h("p.sec", {}, now.subject || t("bench_nothing"))),
+    fill(title, h("div.grow", {}, h("h1", {}, t("bench_title")), h("p.sec", {}, nb.told(now.subject) || t("bench_nothing"))),
       now.may ? [fits.length > 1 ? which : null, go] : null, h("span.vr"),
       textButton("CSV", "download", () => save("newbie_ui-times.csv", csv(), "text/csv"), "", { disabled: !now.pictures.length }),
       textButton("JSON", "copy", () => nb.copy(JSON.stringify({ subject: now.subject, presets: now.presets, run: now.run, pictures: now.pictures }), t("copied")), "", { disabled: !now.pictures.length }));
@@ -53,9 +53,9 @@ nb.define("benchmark", function (w) {
       h("b", {}, value === null || value === undefined ? "–" : [fine(value), " ", h("small", {}, unit)]), h("em", {}, note || ""));
     const k = now.key;
     const step = k.per_step_s !== null && k.per_step_s < 1 ? [k.per_step_s * 1000, "ms"] : [k.per_step_s, "s"];
-    fill(figures, figure(t("bench_best"), k.best_s, "s", k.best_preset), figure(t("bench_step"), step[0], step[1], k.steps ? t("bench_of_steps", { n: k.steps }) : ""),
+    fill(figures, figure(t("bench_best"), k.best_s, "s", k.best_preset && nb.parts.presetName(k.best_preset)), figure(t("bench_step"), step[0], step[1], k.steps ? t("bench_of_steps", { n: k.steps }) : ""),
       figure(t("bench_peak"), k.peak_gb, "GB", k.device_gb ? t("memory_of_all", { total: nb.gb(k.device_gb) }) : ""),
-      figure(t("bench_first"), k.first_s, "s", k.first_s ? t("bench_first_note") : ""),
+      figure(t("bench_first"), k.first_s, "s", k.first_s && now.pictures.some((p) => p.compile && p.compile !== "off") ? t("bench_first_note") : ""),
       h("div", {}, h("span", {}, t("bench_pictures")), h("b", {}, number(k.pictures)), h("em", {}, k.since ? t("bench_since", { when: when(k.since) }) : "")));
   }
 
@@ -93,7 +93,7 @@ nb.define("benchmark", function (w) {
       h("span.lab", {}, STAGES.slice(1).map(([name, colour]) => h("span", {}, h("span.sq", { style: { background: `var(--nb-${colour})` } }), t("stage_" + name))))),
     shown.length ? columns(shown.map((p) => ({
       parts: STAGES.slice(1).map(([name, colour]) => [colour, p[name + "_s"]]),
-      title: `${when(p.created_at)}, ${p.preset}: ${nb.seconds(p.total_s)}`,
+      title: `${when(p.created_at)}, ${nb.parts.presetName(p.preset)}: ${nb.seconds(p.total_s)}`,
     })), { label: t("bench_last", { n: shown.length }), unit: "s" }) : h("p.sec.nb-b-none", {}, t("bench_no_times")));
   }
 

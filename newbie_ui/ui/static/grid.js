@@ -81,7 +81,7 @@ nb.define("grid", function (w) {
     else if (total) {
       const words = total.seconds === null ? "grid_total_unknown" : total.measured ? "grid_total" : "grid_total_estimate";
       fill(sum, h("b", {}, total.columns + " × " + total.rows), " · ", t(words, { n: total.pictures, time: total.seconds === null ? "" : clock(total.seconds) }));
-    } else fill(sum, h("span.mut", {}, !typed ? t("grid_choose") : error ? "" : t("grid_checking")));
+    } else fill(sum, h("span.mut", {}, !typed ? t(sides.x.id ? "grid_fill" : "grid_choose") : error ? "" : t("grid_checking")));
     whole.hidden = !error || Boolean(error.side && sides[error.side] && sides[error.side].text);
     whole.textContent = whole.hidden ? "" : nb.told(error.message);
     make.disabled = !total || busy;

@@ -15,7 +15,7 @@ nb.define("settings", function (w) {
     if (!model) return card(t("model"), null, h("p.sec", {}, nb.told(now.message) || t("engine_" + now.state)));
     const defaults = Object.entries(model.defaults).map(([name, value]) => t("param." + name) + " " + value).join(", ");
     return card(t("model"), model.demo ? t("settings_demo") : null,
-      rows([[t("settings_name"), model.name], [t("licence"), model.licence], [t("settings_source"), model.source, true],
+      rows([[t("settings_name"), model.name], [t("licence"), model.licence], [t("settings_source"), nb.told(model.source), true],
         [t("settings_fingerprint"), model.hash, true], [t("settings_sizes"), model.sizes.join(", ")],
         [t("settings_tokens"), t("settings_tokens_of", { trained: model.tokens[0], most: model.tokens[1] })],
         [t("settings_defaults"), defaults], [t("settings_vocabulary"), model.vocabulary ? t("settings_tags", { n: model.vocabulary }) : ""]]));
@@ -25,7 +25,7 @@ nb.define("settings", function (w) {
     if (!device) return card(t("device"), null, h("p.sec", {}, t("engine_" + now.state)));
     return card(t("device"), device.kind.toUpperCase(),
       rows([[t("settings_name"), device.name], [t("memory"), gb(device.total_gb)], [t("settings_capability"), device.capability],
-        [t("fact_compile"), device.compile], ...device.facts.map(([name, value]) => [t("fact_" + name) === "fact_" + name ? name : t("fact_" + name), value]),
+        [t("fact_compile"), nb.told(device.compile)], ...device.facts.map(([name, value]) => [t("fact_" + name) === "fact_" + name ? name : t("fact_" + name), name === "preset" ? nb.parts.presetName(value) : nb.told(value)]),
         ["LoRA", now.loras.length ? now.loras.join(", ") : t("settings_no_loras")]]));
   }
   function presetCard(now) {
@@ -45,7 +45,7 @@ nb.define("settings", function (w) {
     return card(t("settings_about"), null,
       h("p", {}, t("settings_about_text")),
       h("p", {}, h("b", {}, t("settings_weights")), " ", t("settings_weights_text")),
-      h("dl.nb-s-keys", {}, now.licences.map(([name, licence, key]) => [h("dt", {}, name), h("dd", {}, h("b", {}, licence), h("span", {}, t(key)))])));
+      h("dl.nb-s-keys", {}, now.licences.map(([name, licence, key]) => [h("dt", {}, name), h("dd", {}, h("b", {}, nb.told(licence)), h("span", {}, t(key)))])));
   }
 
   function draw(now) {

@@ -193,7 +193,7 @@ nb.define("queue", function (w) {
       row.grip.setAttribute("aria-label", t("move_job", { n: i + 1 }));
       if (row.dots.childElementCount !== Math.min(6, job.characters)) fill(row.dots, Array.from({ length: Math.min(6, job.characters) }, (_, k) => h("span.dot.k" + (k + 1))));
       row.title.textContent = job.title;
-      row.detail.textContent = job.detail;
+      row.detail.textContent = [job.preset && nb.parts.presetName(job.preset), job.detail].filter(Boolean).join(", ");
       row.when.textContent = job.wait !== null && job.wait !== undefined ? t("in_time", { time: nb.clock(job.wait) }) : "";
     });
     const any = waiting.length > 0, last = waiting[waiting.length - 1];

@@ -85,7 +85,7 @@ nb.define("stage", function (w) {
   const part = (colour, flex) => (flex > 0 ? h("i", { style: { flex, background: "var(--nb-" + colour + ")" } }) : null);
   const fine = (s) => (s < 0.005 ? "0.00" : s < 100 ? s.toFixed(2) : s.toFixed(0));
 
-  const factText = (f) => f.key === "preset" ? nb.parts.presetName(f.value) : f.key === "notes" ? f.value.split("; ").map(nb.told).join("; ") : f.value;
+  const factText = (f) => f.key === "preset" ? nb.parts.presetName(f.value) : f.key === "notes" ? f.value.split("; ").map(nb.told).join("; ") : nb.told(f.value);
   function drawStats(s) {
     const stages = [["encode", s.encode, "t3"], ["denoise", s.denoise, "t1"], ["decode", s.decode, "t4"]];
     const memory = s.allocated !== null ? [["allocated", s.allocated, "t1"], ["reserved", s.reserved, "t2"]] : [["resident", s.resident, "t1"]];
