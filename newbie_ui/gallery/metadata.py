@@ -32,6 +32,7 @@ from newbie_ui.request import GenerateResult
 __all__ = ["PictureInfo", "describe", "parameters_text", "read", "read_text", "to_parameters_text", "write_png"]
 
 NOTHING = "This picture says nothing about how it was made. The form is unchanged."
+UNREADABLE = "This file is no picture that can be read. The form is unchanged."
 
 
 def write_png(result: GenerateResult, path: str | Path) -> Path:
@@ -112,15 +113,14 @@ def _read_foreign(container: Container) -> PictureInfo | None:
 
 
 def _read_hidden(path: str | Path, container: Container) -> PictureInfo | None:
-    """Texts in the lowest bits of the pixels, where a file has no other."""
-    if container.format == "JPEG":
-        return None
+    """Texts in the lowest bits of the pixels, where a file has no other. JPEG keeps no such bits."""
     try:
-        hidden = read_stealth(open_picture(path, container))
+        image = open_picture(path, container)
+        hidden = read_stealth(image) if container.format != "JPEG" else None
     except Damaged as error:
         return PictureInfo().saying(str(error), partial=True)
-    except PictureError as error:
-        return None if container.damaged else PictureInfo().saying(NOTHING, str(error), partial=True)
+    except PictureError:
+        return PictureInfo().saying(UNREADABLE, partial=True)
     return read_texts(as_texts(hidden)) if hidden else None
 
 

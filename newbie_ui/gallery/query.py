@@ -31,6 +31,7 @@ ORDERS = {
     "rating": ("coalesce(m.rating, 0)", "DESC"),
     "fastest": ("coalesce(p.seconds, 1e9)", "ASC"),
     "slowest": ("coalesce(p.seconds, -1)", "DESC"),
+    "deleted": ("coalesce(p.trashed_at, -1)", "DESC"),
 }
 
 

@@ -216,9 +216,13 @@ class Gallery:
         """Rename; into the name of another collection the two become one."""
         self._mark({"do": "rename", "name": _collection_name(name), "value": _collection_name(new)})
 
-    def drop_collection(self, name: str) -> None:
-        """Forget a collection; its pictures stay."""
-        self._mark({"do": "drop", "name": _collection_name(name)})
+    def drop_collection(self, name: str) -> list[str]:
+        """Forget a collection; its pictures stay. Returns their ids, which `collect` puts together again."""
+        name = _collection_name(name)
+        known = "SELECT d.id FROM collected d JOIN pictures p ON p.id = d.id WHERE d.collection = ? ORDER BY d.added_at"
+        ids = list(self._ask(lambda c: names(c, known, name)))
+        self._mark({"do": "drop", "name": name})
+        return ids
 
     def collections(self) -> tuple[str, ...]:
         return self._ask(lambda c: names(c, "SELECT name FROM collections ORDER BY created_at, name"))

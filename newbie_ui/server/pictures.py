@@ -2,14 +2,17 @@
 
     GET  /pictures/<id>.png     the file as saved; ?plain=1 without metadata, ?download=1 as a download
     GET  /thumbs/<id>.webp      a small one
-    GET  /gallery/list          a page of results, ?q= ?order= ?favourite= ?today= ?collection= ?character= ?preset=
+    GET  /gallery/list          a page of results, ?q= ?order= ?favourite= ?today= ?collection= ?character= ?preset=,
+                                or of the trash, ?trash=1
     GET  /gallery/facets        how many there are of each
     GET  /gallery/picture/<id>  everything about one
     GET  /gallery/zip           several files, by ids or by the same filters
-    POST /gallery/edit, delete, undelete, collection, import
+    POST /gallery/edit, delete, undelete, import
+    POST /gallery/collection, rename, drop      make a collection, name it anew, forget it
 
 An id names a picture only if the gallery knows it; no path of a request ever reaches the disk. Files never change under
-their id, so they are cached for ever. What changes pictures needs `may_edit`: on a shared page it is refused.
+their id, so they are cached for ever. What changes pictures needs `may_edit`, as does the trash: on a shared page it
+is refused.
 """
 
 from __future__ import annotations
@@ -67,6 +70,8 @@ def add_pictures(app: FastAPI, shelf: Shelf, *, may_edit: bool, temp_dir: Path) 
         ("/gallery/delete", routes.delete),
         ("/gallery/undelete", routes.undelete),
         ("/gallery/collection", routes.collection),
+        ("/gallery/rename", routes.rename),
+        ("/gallery/drop", routes.drop),
         ("/gallery/import", routes.add),
     ):
         app.add_api_route(path, answering(handler), methods=["POST"], response_model=None, include_in_schema=False)
@@ -131,7 +136,7 @@ class Routes:
         given = request.query_params.get("ids")
         if given:
             return [known_id(id) for id in given.split(",")[: MAX_ZIP + 1]]
-        total, items = self.shelf.list(query_of(request), 0, MAX_ZIP)
+        total, items = self.shelf.list(self._query(request), 0, MAX_ZIP)
         if total > MAX_ZIP:
             raise Refused(f"{total} pictures match; {MAX_ZIP} fit into one ZIP. Narrow the search.")
         return [item["id"] for item in items]
@@ -141,7 +146,7 @@ class Routes:
     def listing(self, request: Request, _: bytes) -> Response:
         offset = whole(request, "offset", 0, 10**7)
         limit = whole(request, "limit", 60, MAX_PAGE)
-        total, items = self.shelf.list(query_of(request), offset, limit)
+        total, items = self.shelf.list(self._query(request), offset, limit)
         return fresh({"total": total, "items": items})
 
     def facets(self, request: Request, _: bytes) -> Response:
@@ -149,6 +154,12 @@ class Routes:
 
     def detail(self, request: Request, _: bytes) -> Response:
         return fresh(self.shelf.detail(known_id(request.path_params["id"])))
+
+    def _query(self, request: Request) -> Query:
+        query = query_of(request)
+        if query.trash:
+            self._may()
+        return query
 
     # ---- changing ----------------------------------------------------------------------------------------------
 
@@ -175,6 +186,14 @@ class Routes:
         data = self._change(body)
         self.shelf.make_collection(collection_name(data.get("name")), ids_of(data, empty=True))
         return fresh({})
+
+    def rename(self, request: Request, body: bytes) -> Response:
+        data = self._change(body)
+        self.shelf.rename_collection(collection_name(data.get("name")), collection_name(data.get("new")))
+        return fresh({})
+
+    def drop(self, request: Request, body: bytes) -> Response:
+        return fresh({"ids": self.shelf.drop_collection(collection_name(self._change(body).get("name")))})
 
     def add(self, request: Request, body: bytes) -> Response:
         """One picture file is the body. What it is, its bytes say; its name is never used."""
@@ -231,6 +250,7 @@ def query_of(request: Request) -> Query:
         collection=given.get("collection", ""),
         character=given.get("character", ""),
         preset=given.get("preset", ""),
+        trash=given.get("trash") == "1",
     )
 
 

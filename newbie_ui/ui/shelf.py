@@ -18,7 +18,7 @@ from newbie_ui.gallery.export import MAX_ZIP, copy_of, write_zip
 from newbie_ui.gallery.importing import import_file
 from newbie_ui.gallery.query import ORDERS
 from newbie_ui.gallery.record import Record
-from newbie_ui.gallery.store import Card, Entry, Filters, Gallery
+from newbie_ui.gallery.store import TRASH_DAYS, Card, Entry, Filters, Gallery
 from newbie_ui.ui.bench_views import Made
 from newbie_ui.ui.gallery_views import detail_of
 
@@ -38,6 +38,7 @@ class Query:
     collection: str = ""
     character: str = ""
     preset: str = ""
+    trash: bool = False
 
     def filters(self) -> Filters:
         return Filters(
@@ -47,6 +48,7 @@ class Query:
             collection=self.collection,
             character=self.character,
             preset=self.preset,
+            trashed=self.trash,
         )
 
 
@@ -61,8 +63,8 @@ class Shelf:
     # ---- looking -----------------------------------------------------------------------------------------------
 
     def list(self, query: Query, offset: int, limit: int) -> tuple[int, list[Value]]:
-        """How many match in all, and a part of them."""
-        order = query.order if query.order in ORDERS else "newest"
+        """How many match in all, and a part of them. In the trash those deleted last come first."""
+        order = "deleted" if query.trash else query.order if query.order in ORDERS else "newest"
         page = self.store.page(query.filters(), order, limit, offset)
         return page.total, [item_of(card) for card in page.cards]
 
@@ -73,6 +75,8 @@ class Shelf:
             "all": counts.total,
             "favourites": counts.favourites,
             "today": counts.today,
+            "trash": counts.trashed,
+            "trash_days": TRASH_DAYS,
             "collections": rows_of(counts.collections),
             "characters": rows_of(counts.characters),
             "presets": rows_of(counts.presets),
@@ -160,6 +164,13 @@ class Shelf:
     def make_collection(self, name: str, ids: Sequence[str]) -> None:
         self.store.collect(name, ids)
 
+    def rename_collection(self, name: str, new: str) -> None:
+        self.store.rename_collection(name, new)
+
+    def drop_collection(self, name: str) -> list[str]:
+        """Forget a collection; returns the ids of its pictures, which stay."""
+        return self.store.drop_collection(name)
+
 
 def item_of(card: Card) -> Value:
     """One picture as a list shows it."""
@@ -174,6 +185,7 @@ def item_of(card: Card) -> Value:
         "preset": card.preset,
         "favourite": card.favourite,
         "rating": card.rating,
+        "trashed_at": card.trashed_at,
     }
 
 

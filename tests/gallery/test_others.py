@@ -333,6 +333,16 @@ def test_a_plain_picture_says_so_and_fills_nothing(tmp_path):
     assert "says nothing" in found.problems[0]
 
 
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "JPEG"])
+def test_a_file_without_a_picture_in_it_is_not_called_a_picture_that_says_nothing(tmp_path, format):
+    path = tmp_path / "a"
+    Image.effect_noise((64, 64), 60).convert("RGB").save(path, format)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found = read(path)
+    assert found.problems[0] == "This file is no picture that can be read. The form is unchanged."
+    assert (found.found, found.partial) == (False, True)
+
+
 def test_xml_with_entities_is_decoded_in_characters_only(tmp_path):
     prompt = (
         "<character_1><n>a &amp; b</n><gender>1girl</gender><action>&lt;3, &#x2665; &nosuch;</action></character_1>"

@@ -40,6 +40,17 @@ def ids(gallery):
     return [gallery.add(result(k, prompt)).id for k, prompt in enumerate([*names, HOSTILE])]
 
 
+def test_every_address_is_written_down():
+    app = FastAPI()
+    add_pictures(app, None, may_edit=True, temp_dir=Path())
+    page = (Path(__file__).parents[2] / "docs/gallery.md").read_text("utf-8").replace("<id>.png", "{name}")
+    page = page.replace("<id>.webp", "{name}").replace("<id>", "{id}")
+    made = [(*route.methods, route.path) for route in app.routes if "/openapi" not in route.path]
+    asked = [f"`{method} {path}`" for method, path in (one for one in made if len(one) == 2)]
+    assert [address for address in asked if address not in page] == []
+    assert len(asked) > 11
+
+
 def client_for(gallery, tmp_path, may_edit=True):
     app = FastAPI()
     add_pictures(app, Shelf(gallery), may_edit=may_edit, temp_dir=tmp_path)
@@ -144,6 +155,32 @@ def test_deleting_can_be_undone(client, gallery, ids):
     assert gallery.path(ids[0]).is_file()
 
 
+def test_the_trash_is_listed_by_when_pictures_were_deleted(client, ids):
+    for id in (ids[2], ids[0]):
+        client.post("/gallery/delete", json={"ids": [id]})
+    found = client.get("/gallery/list?trash=1&order=oldest").json()
+    assert [item["id"] for item in found["items"]] == [ids[0], ids[2]]
+    assert all(item["trashed_at"] for item in found["items"])
+    facets = client.get("/gallery/facets").json()
+    assert (facets["all"], facets["trash"], facets["trash_days"]) == (1, 2, 30)
+    assert client.get(f"/gallery/picture/{ids[0]}").json()["trashed_at"] == found["items"][0]["trashed_at"]
+    client.post("/gallery/undelete", json={"ids": ids})
+    assert client.get("/gallery/list?trash=1").json()["total"] == 0
+    assert client.get("/gallery/list").json()["items"][0]["trashed_at"] is None
+
+
+def test_collections_are_made_renamed_and_removed_without_their_pictures(client, ids):
+    client.post("/gallery/collection", json={"name": "Sea", "ids": ids[:2]})
+    client.post("/gallery/rename", json={"name": "Sea", "new": "The  coast"})
+    assert client.get("/gallery/facets").json()["collections"] == [{"name": "The coast", "count": 2}]
+    client.post("/gallery/delete", json={"ids": ids[:1]})
+    assert sorted(client.post("/gallery/drop", json={"name": "The coast"}).json()["ids"]) == ids[:2]
+    assert client.get("/gallery/facets").json()["collections"] == []
+    assert client.get("/gallery/list").json()["total"] == 2
+    client.post("/gallery/collection", json={"name": "The coast", "ids": ids[:2]})
+    assert client.get("/gallery/list?collection=The coast").json()["total"] == 1
+
+
 @pytest.mark.parametrize(
     ("path", "body", "sentence"),
     [
@@ -154,6 +191,9 @@ def test_deleting_can_be_undone(client, gallery, ids):
         ("edit", {"ids": ["20261122-100000-000000-abcd"], "favourite": "yes"}, "true or false"),
         ("edit", {"ids": ["20261122-100000-000000-abcd"], "put_in": " \n "}, "1 to 80"),
         ("collection", {"name": "x" * 100, "ids": []}, "1 to 80"),
+        ("rename", {"name": "Sea"}, "1 to 80"),
+        ("rename", {"name": "", "new": "Sea"}, "1 to 80"),
+        ("drop", {"name": 7}, "1 to 80"),
         ("delete", {"ids": ["20200101-000000-000000-none"]}, "not in the gallery"),
         ("delete", [1, 2], "JSON object"),
     ],
@@ -167,8 +207,10 @@ def test_a_change_that_makes_no_sense_is_refused_with_a_sentence(client, ids, pa
 def test_guests_may_look_but_not_change(gallery, ids, tmp_path):
     client = client_for(gallery, tmp_path, may_edit=False)
     assert client.get("/gallery/list").json()["total"] == 3
-    for path in ("edit", "delete", "undelete", "collection"):
-        answer = client.post(f"/gallery/{path}", json={"ids": ids, "favourite": True, "name": "x"})
+    assert client.get("/gallery/list?trash=1").status_code == 403
+    assert client.get("/gallery/zip?trash=1").status_code == 403
+    for path in ("edit", "delete", "undelete", "collection", "rename", "drop"):
+        answer = client.post(f"/gallery/{path}", json={"ids": ids, "favourite": True, "name": "x", "new": "y"})
         assert answer.status_code == 403
     assert client.get("/gallery/list").json()["total"] == 3
 

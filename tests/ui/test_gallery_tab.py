@@ -153,6 +153,111 @@ def test_deleting_is_undone_with_one_button(page):
     expect(tiles(page)).to_have_count(3)
 
 
+def test_the_trash_shows_what_was_deleted_last_first_and_puts_it_back(page, site):
+    opened(page, "Gallery")
+    expect(tiles(page)).to_have_count(3)
+    names = [tiles(page).nth(k).locator("b").inner_text() for k in (0, 2)]
+    for name in names:
+        tiles(page).filter(has_text=name).click()
+        page.get_by_role("complementary").get_by_role("button", name="Delete").click()
+        expect(tiles(page).filter(has_text=name)).to_have_count(0)
+    page.get_by_role("button", name="Trash 2").click()
+    expect(page.get_by_text("Deleted pictures are kept for 30 days")).to_be_visible()
+    expect(tiles(page)).to_have_text([f"{name}30 days" for name in reversed(names)])
+    tiles(page).first.click()
+    panel = page.get_by_role("complementary")
+    expect(panel).to_contain_text("Kept for30 days")
+    expect(panel.get_by_role("button", name="Delete")).to_have_count(0)
+    tiles(page).first.press("Delete")
+    panel.get_by_role("button", name="Put back").click()
+    expect(tiles(page)).to_have_count(1)
+    tiles(page).first.click(modifiers=["Control"])
+    page.get_by_role("toolbar", name="Selected pictures").get_by_role("button", name="Put back").click()
+    expect(page.get_by_text("The trash is empty")).to_be_visible()
+    page.get_by_role("button", name="Show all").click()
+    expect(tiles(page)).to_have_count(3)
+    expect(page.get_by_text("Deleted pictures are kept")).to_be_hidden()
+
+
+def test_a_collection_is_renamed_and_removed_and_its_pictures_stay(page, site):
+    card = site[1].page().cards[0]
+    site[1].collect("Sea", [card.id])
+    site[1].collect("Hills")
+    opened(page, "Gallery")
+    page.get_by_role("button", name="Hills 0").click()
+    expect(page.get_by_text("This collection is empty")).to_be_visible()
+    page.get_by_role("button", name="Sea 1").click()
+    expect(tiles(page)).to_have_count(1)
+    answered(page, "Hills", page.get_by_role("button", name="Rename"))
+    expect(page.locator(".nb-toast")).to_contain_text("There is a collection Hills already")
+    answered(page, "  The  coast ", page.get_by_role("button", name="Rename"))
+    expect(page.get_by_role("button", name="The coast 1", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(tiles(page)).to_have_count(1)
+    page.get_by_role("button", name="Remove", exact=True).click()
+    expect(tiles(page)).to_have_count(3)
+    expect(page.get_by_role("button", name="The coast 1", exact=True)).to_have_count(0)
+    page.get_by_role("button", name="Undo", exact=True).last.click()
+    expect(page.get_by_role("button", name="The coast 1", exact=True)).to_be_visible()
+    expect(tiles(page)).to_have_count(1)
+    assert site[1].get(card.id).collections == ("The coast",)
+    for name in site[1].collections():
+        site[1].drop_collection(name)
+
+
+def answered(page, text, button):
+    """Press a button that asks for a name."""
+    page.evaluate("text => { window.prompt = () => text; }", text)
+    button.click()
+
+
+def test_back_closes_the_detail_that_covers_a_phone(page, site):
+    page.set_viewport_size({"width": 390, "height": 844})
+    opened(page, "Gallery")
+    panel = page.get_by_role("complementary", name="Chosen picture")
+    tiles(page).nth(0).click()
+    expect(panel).to_be_visible()
+    page.go_back()
+    expect(panel).to_be_hidden()
+    expect(tiles(page)).to_have_count(3)
+    assert page.url.rstrip("/") == site[0].rstrip("/")
+    before = page.evaluate("history.length")
+    for _ in range(2):
+        tiles(page).nth(0).click()
+        expect(panel).to_be_visible()
+        panel.get_by_role("button", name="Close").click()
+        expect(panel).to_be_hidden()
+        page.wait_for_function("() => !(history.state && history.state.nb_detail)")
+    assert page.evaluate("history.length") == before
+
+
+@pytest.mark.parametrize("chosen", [1, 2])
+def test_the_tray_of_a_phone_ends_its_first_line_with_its_close_button(page, chosen):
+    page.set_viewport_size({"width": 390, "height": 844})
+    opened(page, "Gallery")
+    page.get_by_role("button", name="Select", exact=True).click()
+    for k in range(chosen):
+        tiles(page).nth(k).click()
+    tray = page.get_by_role("toolbar", name="Selected pictures")
+    expect(tray.get_by_role("button")).to_have_count(5 if chosen == 1 else 6)
+    boxes = [button.bounding_box() for button in tray.get_by_role("button").all()]
+    close = tray.get_by_role("button", name="End selection").bounding_box()
+    middles = [round(box["y"] + box["height"] / 2) for box in boxes if box != close]
+    assert max(middles) - min(middles) <= 2
+    assert close["y"] + close["height"] <= min(box["y"] for box in boxes if box != close)
+    assert close["x"] + close["width"] > tray.bounding_box()["x"] + tray.bounding_box()["width"] - 24
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_order_is_seen_to_be_a_list(page, width):
+    page.set_viewport_size({"width": width, "height": 844})
+    opened(page, "Gallery")
+    order, arrow = page.get_by_label("Order"), page.locator(".nb-g-order svg")
+    expect(arrow).to_be_visible()
+    box, inner = order.bounding_box(), arrow.bounding_box()
+    assert box["x"] < inner["x"]
+    assert inner["x"] + inner["width"] < box["x"] + box["width"]
+
+
 def test_two_selected_pictures_are_compared(page):
     opened(page, "Gallery")
     tiles(page).nth(0).click(modifiers=["Control"])

@@ -65,7 +65,7 @@
   const countPictures = () => read("gallery/facets").then((facets) => markTab(facets.all), () => { /* the header says that the server is gone */ });
   let counted = false;
   nb.on("pulse", () => { if (!counted) { counted = true; countPictures(); } });
-  nb.on("picture-done", countPictures);
+  for (const event of ["picture-done", "deleted", "undeleted"]) nb.on(event, countPictures);
 
   const presetName = (name) => { const found = nb.state.presets.find((preset) => preset.name === name); return nb.told(found ? found.label : name); };
 

@@ -70,7 +70,8 @@
     return h("div.nb-g-chips", {}, chips, add);
   }
 
-  /* `act`: allowed, restore(), edit(change), remove(), compare(), close(), collectionItems(have, run) */
+  /* `act`: allowed, restore(), putBack(), edit(change), remove(), compare(), close(), collectionItems(have, run), kept:
+     how long a deleted picture is still there */
   nb.galleryDetail = function (panel, item, act) {
     if (!item) {
       panel.classList.remove("open");
@@ -90,14 +91,16 @@
       h("button.nb-g-pic", { type: "button", "aria-label": t("full_screen"), onclick: () => nb.viewer.open(item.id),
         style: { "aspect-ratio": item.width + " / " + item.height } },
       h("img", { src: nb.picture(item.id), alt: item.title, decoding: "async" })),
-      h("div.row.nb-g-actions", {}, textButton(t("restore"), "back", act.restore, ".acc", { disabled: !item.restorable }), copyButton, saveButton,
+      h("div.row.nb-g-actions", {}, item.trashed_at ? textButton(t("gallery_put_back"), "undo", act.putBack, ".acc")
+        : textButton(t("restore"), "back", act.restore, ".acc", { disabled: !item.restorable }), copyButton, saveButton,
         h("span.grow"), star, iconButton("compare", t("compare"), act.compare),
         act.allowed ? iconButton("trash", t("delete"), act.remove) : null),
       stats(item),
       h("div.nb-g-mdg", {}, fact(t("seed"), item.seed), fact(t("size"), item.width + " × " + item.height), fact(t("steps"), item.steps),
         fact(t("guidance"), item.guidance_scale), fact(t("sampler"), item.sampler), fact(t("preset"), presetName(item.preset)),
         fact("LoRA", item.loras.join(", ")), fact(t("program"), item.program === "newbie_ui" ? "" : item.program),
-        fact(t("made"), when(item.created_at)), fact(t("model"), item.model), fact(t("file"), item.file)),
+        fact(t("made"), when(item.created_at)),
+        item.trashed_at ? [fact(t("gallery_deleted_at"), when(item.trashed_at)), fact(t("gallery_kept"), act.kept)] : null, fact(t("model"), item.model), fact(t("file"), item.file)),
       h("div.nb-g-marks", {}, rating(item, act), collections(item, act)),
       item.blocks.map(block),
       item.negative_prompt ? block({ name: t("negative"), text: item.negative_prompt }) : null,

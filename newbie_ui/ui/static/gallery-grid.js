@@ -63,7 +63,7 @@
         marks.letter ? h("span.nb-letter", {}, marks.letter)
           : marks.selecting ? h("span.nb-g-tick", {}, marks.selected ? icon("check", true) : null) : null));
       tile.append(h("span.nb-g-cap", {}, h("b", {}, item ? item.title : ""),
-        h("span", {}, item && item.seconds ? nb.seconds(item.seconds) : "")));
+        h("span", {}, marks.note || (item && item.seconds ? nb.seconds(item.seconds) : ""))));
       tiles.set(at, tile);
       return tile;
     }

@@ -30,7 +30,8 @@ nb.keys = (function () {
     if (event.key === "Escape") {
       if (document.body.classList.contains("nb-sheet")) { document.body.classList.remove("nb-sheet"); return; }
       if (typing(event.target)) { event.target.blur(); return; }
-      emit("stop");
+      emit("escape", event); /* who has something open closes it and prevents the default */
+      if (!event.defaultPrevented && tabShown() === 0) emit("stop");
       return;
     }
     if (control || event.altKey || typing(event.target)) return;

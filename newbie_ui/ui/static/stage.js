@@ -3,7 +3,8 @@
 nb.define("stage", function (w) {
   "use strict";
   const { h, fill, icon, iconButton, t, emit } = nb;
-  let v = w.props.value || {}, recent = v.recent || [], favourite = false;
+  let v = w.props.value || {}, recent = [], last = null, favourite = false;
+  const gone = new Set();
 
   const image = h("img", { alt: "", decoding: "async" }), badge = h("span.pv"), progress = h("i"), bar = h("div.pb", { hidden: true }, progress);
   const empty = h("div.emp"), box = h("div.pic", {}, image, empty, badge, bar);
@@ -68,12 +69,10 @@ nb.define("stage", function (w) {
       { label: t("copy_python"), run: async () => { const code = await w.server.code({ id: v.picture }); if (code) nb.copy(code); } }], t("copy_recipe"));
   }
   async function remove() {
-    const gone = v.picture, at = recent.indexOf(gone);
-    try { await nb.parts.write("gallery/delete", { ids: [gone] }); } catch (error) { nb.say(error.message); return; }
-    recent = recent.filter((id) => id !== gone);
-    drawStrip();
-    pick(recent[Math.min(at, recent.length - 1)] || null);
-    nb.say(t("deleted"), { label: t("undo"), run: async () => { await nb.parts.write("gallery/undelete", { ids: [gone] }); recent.splice(Math.max(0, at), 0, gone); drawStrip(); pick(gone); } });
+    const ids = [v.picture], { write, complain } = nb.parts;
+    try { await write("gallery/delete", { ids }); } catch (error) { complain(error); return; }
+    emit("deleted", ids);
+    nb.say(t("deleted"), { label: t("undo"), run: () => write("gallery/undelete", { ids }).then(() => { emit("undeleted", ids); pick(ids[0]); }, complain) });
   }
   function compare() {
     const at = recent.indexOf(v.picture), other = recent[at + 1] || recent[at - 1];
@@ -149,7 +148,7 @@ nb.define("stage", function (w) {
     else if (v.error) drawFailure();
     else if (v.stats) drawStats(v.stats);
     else if (v.picture) fill(slot, h("div.load", {}, h("b", {}, t("no_cost")), h("div.cap", {}, t("no_cost_help"))));
-    else fill(slot, h("div.load", {}, h("b", {}, t("no_picture_yet")), h("div.cap", {}, t("no_picture_help"))));
+    else fill(slot, h("div.load", {}, h("b", {}, t(v.state === "cancelled" ? "stopped" : "no_picture_yet")), h("div.cap", {}, t("no_picture_help"))));
   }
 
   /* ---- recent ---- */
@@ -163,8 +162,8 @@ nb.define("stage", function (w) {
     strip.hidden = !recent.length;
   }
   function pick(id) {
-    if (!id) { v = { ...v, picture: null, stats: null, state: "empty" }; draw(); return; }
-    w.trigger("pick", { id });
+    if (id) w.trigger("pick", { id });
+    else take({ state: "empty", picture: null, default_size: v.default_size });
   }
 
   /* ---- notification ---- */
@@ -179,20 +178,27 @@ nb.define("stage", function (w) {
 
   async function lookUp(id) { try { const found = await nb.parts.read("gallery/picture/" + encodeURIComponent(id)); if (id === v.picture && found.favourite) { favourite = true; drawTools(); } } catch { /* not there yet, or gone */ } }
   function draw() { drawPicture(); drawTools(); drawSlot(); }
+  /* A job that ends without a picture leaves the last one in its place. */
+  function withoutPicture({ job, results, state, error, finished, following }) {
+    return { ...last, job, results, state, error, finished, following };
+  }
   function take(value) {
-    const before = v;
-    v = value;
+    const before = v, ended = value.finished && before.job === value.job && !before.finished;
+    if (gone.has(value.picture)) value = { ...value, picture: null, stats: null };
+    if (value.picture && "stats" in value) last = value;
+    v = value.finished && !value.picture && last ? withoutPicture(value) : value;
     if (v.picture !== before.picture) { favourite = false; if (v.picture && !v.preview) lookUp(v.picture); }
-    if (v.recent) recent = v.recent;
     nb.state.following = Boolean(v.following);
     if (v.people) nb.state.people = { picture: v.picture, list: v.people };
     nb.state.shown = v.picture;
     nb.state.seed_used = v.seed;
-    for (const id of [...(v.results || []), v.picture]) if (id && !recent.includes(id)) recent = [id, ...recent];
-    if (v.finished && pair) paired(v.job, v.picture);
+    for (const id of [...(v.results || []), v.picture]) if (id && !recent.includes(id) && !gone.has(id)) recent = [id, ...recent];
+    if (v.finished && pair) paired(v.job, value.picture);
     draw();
     drawStrip();
-    if (v.finished && before.job === v.job && !before.finished) { notify(); emit("picture-done", v); }
+    if (ended && value.picture) notify();
+    if (ended && v.state === "cancelled") nb.say(t("stopped"));
+    if (ended) emit("picture-done", v);
     if (v.finished) emit("ask");
     if (v.warning && before.warning !== v.warning) nb.say(v.warning);
     emit("stage", v);
@@ -216,18 +222,30 @@ nb.define("stage", function (w) {
   nb.on("pick", pick);
   draw();
   drawStrip();
-  /* What was made before this page was opened. A job that runs already is more important. */
-  w.server.begin({}).then((first) => {
-    recent = [...recent, ...first.recent.filter((id) => !recent.includes(id))];
-    if (!v.picture && !v.preview && !v.job) {
-      v = { ...v, ...first };
-      nb.state.shown = v.picture;
-      nb.state.seed_used = v.seed;
-      if (v.picture) lookUp(v.picture);
-      if (v.people) nb.state.people = { picture: v.picture, list: v.people };
-      draw();
-      emit("stage", v);
-    }
+  /* What is in the gallery already. A job that runs is more important. */
+  async function begin() {
+    try {
+      const { recent: newest, ...first } = await w.server.begin({});
+      const known = recent.findIndex((id) => newest.includes(id)), at = known < 0 ? recent.length : known;
+      recent = [...new Set([...recent.slice(0, at), ...newest, ...recent.slice(at)])].filter((id) => !gone.has(id));
+      if (!v.picture && !v.preview && (!v.job || v.finished)) take({ ...v, ...first });
+      drawStrip();
+    } catch (error) { console.warn("newbie_ui: begin", error); }
+  }
+  nb.on("deleted", (ids) => {
+    for (const id of ids) gone.add(id);
+    const stays = (id) => !gone.has(id), rest = recent.filter(stays);
+    const next = recent.slice(Math.max(0, recent.indexOf(v.picture))).find(stays) || rest[rest.length - 1];
+    recent = rest;
+    if (last && gone.has(last.picture)) last = null;
     drawStrip();
-  }).catch((error) => console.warn("newbie_ui: begin", error));
+    if (!gone.has(v.picture)) return;
+    if (nb.state.following) take(v);
+    else pick(next);
+  });
+  nb.on("undeleted", (ids) => {
+    for (const id of ids) gone.delete(id);
+    begin();
+  });
+  begin();
 });
