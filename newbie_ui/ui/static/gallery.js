@@ -88,6 +88,7 @@ nb.define("gallery", function (w) {
         may.edit ? textButton(t("gallery_new_collection"), "add", () => newCollection(filter.trash ? [] : [...selected.keys()]), ".ghost") : null),
       section("character", t("gallery_characters")), section("preset", t("preset")));
     note.hidden = !filter.trash;
+    order.disabled = Boolean(filter.trash);
     note.textContent = t("gallery_trash_note", { time: days(facets.trash_days) });
   }
   const days = (n) => new Intl.NumberFormat(nb.locale(), { style: "unit", unit: "day", unitDisplay: "long" }).format(n);
