@@ -107,7 +107,7 @@ class CreateTab:
             self.size = widget("sizes", {**self.actions.sizes(status), "knobs": shown}, events=("resized",))
             for name in bind.SLIDERS:
                 self.knobs[name] = bind.component(name, values[name])
-            self.seed = widget("seed", "")
+            self.seed = widget("seed")
         with gr.Group(elem_classes=["nb-plain", "nb-folds"]):
             with gr.Accordion(word("system_prompt"), open=False, elem_classes=["nb-fold"], elem_id="nb-fold-system"):
                 self.knobs["system_prompt"] = bind.component("system_prompt", values["system_prompt"])
@@ -205,7 +205,7 @@ class CreateTab:
             uses = [{"name": use.name, "weight": use.weight} for use in values["loras"]]
             lora = {"names": list(self.ctx.engine.loras()), "uses": uses, "force": True}
         editor = {"muted": [], "pending": [], "say": restored.say, "number": time.monotonic_ns()}
-        editor |= {"text": values.get("prompt"), "negative": values.get("negative_prompt")}
+        editor |= {"text": values.get("prompt"), "negative": values.get("negative_prompt"), "filled": bool(values)}
         knobs = [gr.skip() if values.get(name) is None else values[name] for name in KNOBS]
         return [editor, size, seed, lora, *knobs]
 

@@ -90,7 +90,22 @@ def from_text(text: str) -> Restored:
     if graph is not None:
         return _restored(graph, "Taken over from a ComfyUI graph.")
     values, sentences = _stated(pasted).form()
-    return Restored(_checked({"prompt": pasted.text, **values}), _said("Taken over.", (*pasted.notes, *sentences)))
+    if pasted.text.strip():
+        values = {"prompt": pasted.text, **values}
+    return Restored(_checked(values), _said(_taken(pasted), (*pasted.notes, *sentences)))
+
+
+def _taken(pasted: Pasted) -> str:
+    """What a text was taken for."""
+    if not pasted.text.strip():
+        return "Settings taken over. The prompt is unchanged."
+    if pasted.prompt.characters:
+        return f"Taken over. Characters found: {len(pasted.prompt.characters)}."
+    if pasted.kind == "xml":
+        return "Taken over."
+    if pasted.prompt.general.fields:
+        return "Taken over as tags."
+    return "Taken over as plain text, not as tags. The cards are empty now."
 
 
 def from_text_file(path: str | Path) -> Restored:

@@ -150,7 +150,7 @@ def finished(record: Record, **more: Any) -> Value:
         "stats": stats(record) if record.timings.total_s else None,
         "seed": "" if source.seed is None else str(source.seed),
         "alt": ", ".join(c.name or str(number) for number, c in enumerate(characters, 1)),
-        "people": [positions.read(c.get("position")) for c in characters],
+        "people": None if "grid" in record.facts else [positions.read(c.get("position")) for c in characters],
         **more,
     }
 

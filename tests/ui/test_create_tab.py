@@ -5,10 +5,12 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import expect
 from served import browsing, opened, served
 
 from newbie_ui.engine.fake import FakeEngine
+from newbie_ui.ui import restore
 
 ATTACK = '<img src=x onerror="window.pwned=1"> ${window.pwned=2} {{window.pwned=3}}'
 ATTACK += "</textarea><script>window.pwned=4</script>"
@@ -48,6 +50,11 @@ def xml(page):
     text = page.locator(".xml-text").input_value()
     page.get_by_role("button", name="Cards", exact=True).click()
     return text
+
+
+def button(page, name):
+    """One of the editor's own."""
+    return page.locator(".bar-edit").get_by_role("button", name=name, exact=True)
 
 
 def settled(page):
@@ -100,11 +107,121 @@ def test_cards_are_added_copied_moved_muted_removed_and_undone(page):
     card(page, 2).get_by_role("button", name="More").click()
     page.get_by_role("menuitem", name="Remove").click()
     expect(card(page, 4)).to_have_count(0)
-    for _ in range(6):
-        page.locator("#nb-editor").get_by_role("button", name="Undo").click()
-        page.wait_for_timeout(120)
+    muted = card(page, 2).locator(".mutenote")
+    for shown in (True, False):  # the card that was removed, then the eye
+        button(page, "Undo").click()
+        expect(muted).to_be_visible(visible=shown)
+    for _ in range(3):
+        button(page, "Undo").click()
+    expect(button(page, "Undo")).to_be_disabled()
     expect(card(page, 3)).to_have_count(0)
     assert xml(page) == start
+    for _ in range(4):
+        button(page, "Redo").click()
+    expect(muted).to_be_visible()
+    button(page, "Redo").click()
+    expect(button(page, "Redo")).to_be_disabled()
+    expect(muted).to_have_count(0)
+
+
+def test_a_key_takes_back_a_character_whose_empty_field_has_the_caret(page):
+    page.locator("body").press("a")
+    expect(field(page, 3, "appearance")).to_be_focused()
+    page.keyboard.type("hat")
+    page.keyboard.press("Control+z")  # the field's own
+    expect(field(page, 3, "appearance")).to_have_value("")
+    settled(page)
+    page.keyboard.press("Control+z")
+    expect(card(page, 3)).to_have_count(0)
+    expect(button(page, "Undo")).to_be_disabled()
+    page.keyboard.press("Control+Shift+z")
+    expect(card(page, 3)).to_be_visible()
+
+
+def test_a_restored_form_is_taken_back_and_made_again_as_a_whole(page):
+    field(page, 1, "clothing").fill("red_dress")
+    seed, steps = page.locator("#nb-p-seed"), page.locator("#nb-p-steps input[type=number]")
+    seed.fill("77")
+    generate(page, 3)
+    page.wait_for_function("() => nb.state.seed_used === '77' && nb.state.shown && !nb.state.following")
+    seed.fill("900")
+    steps.fill("11")
+    steps.press("Tab")
+    page.wait_for_function("() => nb.state.knobs[0] === 11")
+    page.get_by_role("button", name="Restore to the form").click()
+
+    def stands(*values):
+        expect(seed).to_have_value(values[0])
+        expect(steps).to_have_value(values[1])
+        expect(field(page, 1, "clothing")).to_have_value("red_dress")
+        page.wait_for_function("steps => nb.state.knobs[0] === steps", arg=int(values[1]))
+
+    stands("77", "3")
+    page.locator(".nb-toast").get_by_role("button", name="Undo").click()
+    stands("900", "11")
+    button(page, "Redo").click()
+    stands("77", "3")
+
+
+def test_undo_is_not_offered_where_nothing_was_filled(page, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
+    field(page, 1, "action").fill("kept")
+    settled(page)
+    page.locator("#nb-file input[type=file]").set_input_files(tmp_path / "plain.png")
+    expect(page.locator(".nb-toast")).to_contain_text("The form is unchanged.")
+    expect(page.locator(".nb-toast button")).to_have_count(0)
+    expect(field(page, 1, "action")).to_have_value("kept")
+
+
+def test_plain_words_that_are_pasted_say_so_and_can_be_taken_back(page):
+    start = xml(page)
+    page.locator("body").press("v")
+    page.get_by_role("dialog").locator("textarea").fill("hello world")
+    page.get_by_role("button", name="Take over").click()
+    expect(page.locator(".nb-toast")).to_contain_text("as plain text")
+    expect(page.locator("[data-block=extra] textarea")).to_have_value("hello world")
+    page.locator(".nb-toast").get_by_role("button", name="Undo").click()
+    expect(card(page, 2)).to_be_visible()
+    assert xml(page) == start
+
+
+def test_two_tabs_keep_their_own_forms_and_a_new_one_begins_with_the_last(page, site):
+    def tab():
+        other = page.context.new_page()
+        other.goto(site[0])
+        expect(field(other, 1, "action")).to_be_visible()
+        return other
+
+    other = tab()
+    for one, value in ((page, "first"), (other, "second")):
+        field(one, 1, "action").fill(value)
+        one.locator("#nb-p-seed").fill(str(len(value)))
+        settled(one)
+    for one, value in ((page, "first"), (other, "second"), (tab(), "second")):
+        one.reload()
+        expect(field(one, 1, "action")).to_have_value(value)
+        expect(one.locator("#nb-p-seed")).to_have_value(str(len(value)))
+    generate(page)
+    page.wait_for_function("() => nb.state.seed_used === '5'")
+
+
+def test_the_form_before_a_link_can_be_had_back_after_a_reload(page, site):
+    query = restore.link({"prompt": "<character_1><n>Linked</n></character_1>", "seed": 5, "steps": 4})
+    field(page, 1, "action").fill("my_own")
+    page.locator("#nb-p-seed").fill("900")
+    settled(page)
+    page.goto(f"{site[0]}/?r={query}")
+    name, steps = card(page, 1).locator("input.nm"), page.locator("#nb-p-steps input[type=number]")
+    expect(name).to_have_value("Linked")
+    expect(steps).to_have_value("4")
+    page.wait_for_function("() => nb.state.doc.pending.length === 0 && nb.state.knobs[0] === 4")
+    page.reload()
+    expect(name).to_have_value("Linked")
+    expect(steps).to_have_value("4")
+    button(page, "Undo").click()
+    expect(field(page, 1, "action")).to_have_value("my_own")
+    expect(page.locator("#nb-p-seed")).to_have_value("900")
+    expect(steps).to_have_value("20")
 
 
 def test_a_dot_is_moved_by_keys_and_the_tag_follows_and_the_other_way_round(page):

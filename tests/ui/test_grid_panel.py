@@ -117,12 +117,14 @@ def test_a_run_can_be_followed_by_everyone_and_ends_with_its_sheet(panel, galler
     assert gallery.get(row["sheet"]).collections == ("Grids",)
 
 
-def test_the_sheet_is_shown_in_its_own_shape_and_restores_what_the_grid_began_with(panel, engine, gallery):
+def test_the_sheet_is_shown_in_the_box_of_its_pictures_and_restores_what_the_grid_began_with(panel, engine, gallery):
     panel.run(Asker, typed(("seed", "1-5")), EDITOR)
     assert panel.runner.wait(30)
-    sheet, actions = panel.standing()["sheet"], Actions(engine, gallery)
+    row, actions = panel.standing(), Actions(engine, gallery)
+    sheet = row["sheet"]
     shown = actions.shown(sheet)
-    assert tuple(shown["size"]) == gallery.get(sheet).info.picture_size
+    assert shown["size"] == actions.shown(row["cells"][0]["picture"])["size"]
+    assert shown["people"] is None  # nobody stands anywhere on a sheet: cards keep the portraits that they have
     assert shown["stats"] is None
     assert actions.recipe_of(sheet).values["prompt"] == EXAMPLE
 

@@ -96,6 +96,26 @@ def test_pasted_settings_are_taken_over():
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hello world", "Taken over as plain text, not as tags. The cards are empty now."),
+        ("park, night, rain", "Taken over as tags."),
+        ("1girl, blue hair, smile", "Taken over. Characters found: 1."),
+        (EXAMPLE, "Taken over. Characters found: 2."),
+    ],
+)
+def test_a_pasted_text_says_what_it_was_taken_for(text, said):
+    assert restore.from_text(text).say == said
+
+
+def test_pasted_settings_alone_leave_the_prompt_as_it_is():
+    found = restore.from_text("Negative prompt: dog\nSteps: 12, CFG scale: 3.5, Seed: 77")
+    assert found.values["seed"] == 77
+    assert "prompt" not in found.values
+    assert found.say == "Settings taken over. The prompt is unchanged."
+
+
 def test_xml_is_pasted_byte_for_byte():
     assert restore.from_text(EXAMPLE + "\n>_< & ").values["prompt"] == EXAMPLE + "\n>_< & "
 

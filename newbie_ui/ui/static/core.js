@@ -175,15 +175,25 @@ window.nb = window.nb || (function () {
     return text;
   }
 
-  /* What stays in this browser; a browser that refuses storage simply forgets. */
+  /* What stays in this browser; a browser that refuses storage simply forgets. What makes up the form stays in its tab,
+     so that tabs do not overwrite each other; a new tab begins with what any tab kept last. */
   const PREFIX = "newbie_ui.";
-  function stored(key) { try { return JSON.parse(localStorage.getItem(PREFIX + key)); } catch { return null; } }
+  const OF_TAB = ["form", "before", "settings", "size", "seed", "loras", "preset", "images", "grid", "mode", "collapsed", "locks"];
+  const shelf = (key) => (OF_TAB.includes(key) ? sessionStorage : localStorage);
+  function stored(key) { try { return JSON.parse(shelf(key).getItem(PREFIX + key)); } catch { return null; } }
   function store(key, value) {
     try {
-      if (value === null) localStorage.removeItem(PREFIX + key);
-      else localStorage.setItem(PREFIX + key, JSON.stringify(value));
+      for (const place of new Set([shelf(key), localStorage])) {
+        if (value === null) place.removeItem(PREFIX + key);
+        else place.setItem(PREFIX + key, JSON.stringify(value));
+      }
     } catch { /* private window or full: nothing is kept */ }
   }
+  try {
+    const last = sessionStorage.getItem(PREFIX + "tab") ? [] : OF_TAB.filter((key) => localStorage.getItem(PREFIX + key) !== null);
+    for (const key of last) sessionStorage.setItem(PREFIX + key, localStorage.getItem(PREFIX + key));
+    sessionStorage.setItem(PREFIX + "tab", "1");
+  } catch { /* as above */ }
 
   /* The right colours from the first paint; later Gradio's class on the body says them. */
   const scheme = stored("theme");

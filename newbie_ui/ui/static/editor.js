@@ -8,44 +8,63 @@ nb.define("editor", function (w) {
   const doc = { text: start.text || "", negative: start.negative || "", muted: start.muted || [], pending: [] };
   nb.state.dice_fields = start.dice_fields || [];
   let view = start.view || { characters: [], general: [], extras: [] };
-  let mode = nb.stored("mode") === "xml" ? "xml" : "cards", busy = null, timer = 0, dirty = false, restoring = false;
+  let mode = nb.stored("mode") === "xml" ? "xml" : "cards", timer = 0;
   const history = { back: [], forward: [] };
 
   const publish = () => {
     w.props.value = { text: doc.text, negative: doc.negative, muted: [...doc.muted], pending: [...doc.pending] };
     nb.state.doc = w.props.value;
-    if (!restoring) nb.store("form", w.props.value);
+    nb.store("form", w.props.value);
+    undoButton.disabled = !doc.pending.length && !leads(history.back);
+    redoButton.disabled = !leads(history.forward);
   };
 
   /* ---- talking to the server ---- */
   let epoch = 0; /* grows when the whole text is replaced: answers about the old one do not count */
   let calm = null; /* the last state without edits under way: what undo goes back to */
+  let edited = false; /* something since then may be taken back */
   const snapshot = () => ({ text: doc.text, negative: doc.negative, muted: [...doc.muted] });
+  const same = (a, b) => a.text === b.text && a.negative === b.negative && a.muted.join() === b.muted.join();
+  const leads = (entries) => entries.some((entry) => entry.form || !same(entry, doc));
   function remember() {
+    history.forward = [];
     const last = history.back[history.back.length - 1];
-    if (!calm || last && last.text === calm.text && last.negative === calm.negative) return;
+    if (last && !last.form && same(last, calm)) return;
     history.back.push(calm);
     if (history.back.length > 100) history.back.shift();
-    history.forward = [];
   }
+  /* The form that a picture, a text or a link replaced last can also be had back after a reload. */
+  const keepBefore = () => nb.store("before", history.back.findLast((entry) => entry.form) || null);
   function edit(op, now) {
     if (op.op === "field") {
-      const same = doc.pending.find((p) => p.op === "field" && p.block === op.block && p.field === op.field && p.name === op.name);
-      if (same) same.value = op.value; else doc.pending.push(op);
+      const waiting = doc.pending.find((p) => p.op === "field" && p.block === op.block && p.field === op.field && p.name === op.name);
+      if (waiting) waiting.value = op.value; else doc.pending.push(op);
     } else doc.pending.push(op);
+    if (!op.quiet && !takesBack()) edited = true;
+    if (!typing) depth = Infinity;
     publish();
     clearTimeout(timer);
     timer = setTimeout(flush, now ? 0 : 180);
   }
-  async function flush() {
+  /* Resolves when everything has been answered, also what came meanwhile. */
+  let running = null, again = false;
+  function flush() {
     clearTimeout(timer);
-    if (busy) { dirty = true; return busy; }
+    again = true;
+    running = running || rounds();
+    return running;
+  }
+  async function rounds() {
+    while (again) { again = false; await compose(); }
+    running = null;
+  }
+  async function compose() {
     const sent = doc.pending.map((op) => ({ ...op }));
-    if (!sent.some((op) => op.quiet) && (sent.length || calm && calm.negative !== doc.negative)) remember();
+    if (edited && calm && (sent.length || !same(calm, doc))) remember();
+    edited = false;
     const asked = { epoch, negative: doc.negative, muted: JSON.stringify(doc.muted) };
-    busy = w.server.compose({ text: doc.text, negative: doc.negative, muted: doc.muted, pending: sent, system: nb.state.system || "" });
     try {
-      const answer = await busy;
+      const answer = await w.server.compose({ text: doc.text, negative: doc.negative, muted: doc.muted, pending: sent, system: nb.state.system || "" });
       if (asked.epoch !== epoch) throw new Error("the text was replaced meanwhile");
       doc.text = answer.text;
       if (JSON.stringify(doc.muted) === asked.muted) doc.muted = answer.muted;
@@ -59,34 +78,56 @@ nb.define("editor", function (w) {
     } catch (error) {
       console.info("newbie_ui: compose", error);
     }
-    busy = null;
     if (!doc.pending.length) calm = snapshot();
-    if (dirty) { dirty = false; flush(); }
   }
-  function travel(from, to) {
-    if (doc.pending.length) { doc.pending = []; draw(true); }
-    let last = from.pop();
-    if (last && last.text === doc.text && last.negative === doc.negative) last = from.pop();
-    if (!last) return;
-    to.push(snapshot());
-    epoch += 1;
-    Object.assign(doc, { text: last.text, negative: last.negative, muted: last.muted });
-    calm = snapshot();
-    if (last.form) { nb.emit("unfill", last.form); w.trigger("unfill"); }
+
+  /* ---- undo ---- */
+  async function travel(from, to) {
+    if (doc.pending.length || running) await flush();
+    doc.pending = [];
+    let entry = history[from].pop();
+    while (entry && !entry.form && same(entry, doc)) entry = history[from].pop();
+    if (entry) {
+      history[to].push({ ...snapshot(), form: entry.form && nb.formNow() });
+      epoch += 1;
+      Object.assign(doc, { text: entry.text, negative: entry.negative, muted: [...entry.muted] });
+      calm = snapshot();
+      if (entry.form) { emit("unfill", entry.form); w.trigger("unfill"); keepBefore(); }
+      depth = history.back.length;
+      if (document.activeElement === xml.area) xml.area.value = untyped = doc.text;
+      shape = ""; // the field with the caret is drawn anew, too
+    }
     publish();
     return flush();
   }
-  const undo = () => travel(history.back, history.forward);
-  const redo = () => travel(history.forward, history.back);
+  const undo = () => travel("back", "forward");
+  const redo = () => travel("forward", "back");
+  /* A field has the browser's own undo while it holds something that was typed since the caret came into it. What that
+     takes back is no new edit, and when it has taken back all, there is nothing left to undo. */
+  let untyped = "", depth = 0, typing = null;
+  const takesBack = () => Boolean(typing) && typing.inputType === "historyUndo";
+  w.element.addEventListener("focusin", (event) => { untyped = event.target.value; depth = history.back.length; });
+  w.element.addEventListener("input", (event) => { typing = event; }, true);
+  w.element.addEventListener("input", (event) => {
+    if (takesBack() && event.target.value === untyped && history.back.length >= depth) { history.back.length = depth; edited = false; }
+    typing = null;
+  });
+  w.element.addEventListener("keydown", (event) => {
+    const { target, shiftKey } = event, typed = /^(INPUT|TEXTAREA)$/.test(target.tagName) && target.value !== untyped;
+    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z" || typed || shiftKey && !leads(history.forward)) return;
+    event.preventDefault();
+    if (shiftKey) redo(); else undo();
+  });
 
   /* ---- frame ---- */
   const switcher = h("div.seg", { role: "group", "aria-label": t("view") });
-  const add = h("button.btn", { type: "button", onclick: () => addCharacter() }, icon("add", true), t("character"));
+  const add = h("button.btn", { type: "button", onclick: () => addCharacter() }, icon("add", true), h("span", {}, t("character")));
   const pad = nb.pad.make((c, column, depth) => { view.characters[c.number - 1].cell = [column, depth]; drawPad(); structural({ op: "place", index: c.number - 1, column, depth }); });
   const cards = h("div.cards"), cardsPane = h("div.pane-cards", {}, pad.node, cards);
   const xml = nb.xmlView((text) => edit({ op: "text", text }, false));
-  const tools = h("div.row.tight", {},
-    iconButton("undo", t("undo"), undo, { title: t("undo") + " (Ctrl+Z)" }),
+  const undoButton = iconButton("undo", t("undo"), undo, { title: t("undo") + " (Ctrl+Z)" });
+  const redoButton = iconButton("redo", t("redo"), redo, { title: t("redo") + " (Ctrl+Shift+Z)" });
+  const tools = h("div.row.tight", {}, undoButton, redoButton,
     iconButton("paste", t("paste_anything"), () => nb.emit("paste-dialog")),
     iconButton("library", t("card_library"), (event) => nb.library.open(event.currentTarget, libraryHooks)));
   fill(w.element, h("div.bar-edit", {}, switcher, h("span.grow"), tools, add), cardsPane, xml.node, h("div.nb-notes"));
@@ -123,6 +164,7 @@ nb.define("editor", function (w) {
   const structural = (op) => { nb.dice.structure(op, view.characters.length); edit(op, true); };
   function toggleMute(index) {
     doc.muted = doc.muted.includes(index) ? doc.muted.filter((i) => i !== index) : [...doc.muted, index].sort();
+    edited = true;
     publish();
     draw();
     flush();
@@ -139,7 +181,7 @@ nb.define("editor", function (w) {
     setField, structural, toggleMute, nameOf, flush,
     isMuted: (i) => doc.muted.includes(i),
     library: (anchor, index) => nb.library.save(libraryHooks.list()[index]),
-    setNegative: (value) => { doc.negative = value; publish(); clearTimeout(timer); timer = setTimeout(flush, 180); },
+    setNegative: (value) => { doc.negative = value; edited = edited || !takesBack(); publish(); clearTimeout(timer); timer = setTimeout(flush, 180); },
     negative: () => doc.negative,
     count: () => view.characters.length,
     max: () => view.max_characters || 6,
@@ -162,9 +204,11 @@ nb.define("editor", function (w) {
       view.extras.map((f) => f.name), doc.muted, nb.state.locks, nb.locale()]);
     if (all || now !== shape) { shape = now; nb.cards.build(cards, view, hooks); } else nb.cards.update(cards, view, hooks);
     nb.cards.portraits(cards, view, doc.muted);
-    if (focusNext) {
-      const card = cards.querySelector('[data-block="' + focusNext + '"]');
-      if (card) { const area = card.querySelector("textarea"); if (area) area.focus(); card.scrollIntoView({ block: "nearest" }); }
+    const card = focusNext && cards.querySelector('[data-block="' + focusNext + '"]');
+    if (card) {
+      const area = card.querySelector("textarea");
+      if (area) area.focus();
+      card.scrollIntoView({ block: "nearest" });
       focusNext = null;
     }
     if (focusId) { const node = document.getElementById(focusId); if (node) node.focus(); focusId = null; }
@@ -174,9 +218,10 @@ nb.define("editor", function (w) {
   w.watch("value", () => {
     const value = w.props.value || {};
     if (!value.number) return;
-    if (typeof value.text === "string" || typeof value.negative === "string") {
-      history.back.push({ ...snapshot(), form: nb.state.form_before });
+    if (value.filled) {
+      history.back.push({ ...snapshot(), form: nb.state.form_before || nb.formNow() });
       history.forward = [];
+      keepBefore();
       if (typeof value.text === "string") Object.assign(doc, { text: value.text, muted: [], pending: [] });
       if (typeof value.negative === "string") doc.negative = value.negative;
     }
@@ -187,7 +232,7 @@ nb.define("editor", function (w) {
     publish();
     draw(true);
     flush();
-    if (value.say) nb.say(value.say, { label: t("undo"), run: undo });
+    if (value.say) nb.say(value.say, value.filled ? { label: t("undo"), run: undo } : null);
   });
   const fillForm = (event, data) => { nb.state.form_before = nb.formNow(); w.trigger(event, data); };
 
@@ -210,12 +255,11 @@ nb.define("editor", function (w) {
 
   nb.completion(w.element, w.server.complete);
 
-  const saved = nb.stored("form");
+  const saved = nb.stored("form"), before = nb.stored("before");
   if (saved && typeof saved.text === "string" && !w.props.value.fixed) {
-    restoring = true;
     Object.assign(doc, { text: saved.text, negative: saved.negative || "", muted: Array.isArray(saved.muted) ? saved.muted : [], pending: Array.isArray(saved.pending) ? saved.pending : [] });
-    restoring = false;
   }
+  if (before && typeof before.text === "string" && Array.isArray(before.muted) && before.form) history.back.push(before);
   publish();
   draw(true);
   flush();
@@ -228,9 +272,14 @@ nb.define("editor", function (w) {
   }
   nb.on("pulse", exampleAgain);
   exampleAgain(nb.state.pulse);
-  const link = new URLSearchParams(location.search).get("r");
-  if (link) {
-    setTimeout(() => fillForm("open", { link }), 300);
+  /* A link is opened when the settings are known, which undo brings back; without a model they never are. */
+  let link = new URLSearchParams(location.search).get("r");
+  function openLink() {
+    if (!link) return;
+    fillForm("open", { link });
+    link = null;
     window.history.replaceState(null, "", location.pathname);
   }
+  nb.on("kept", openLink);
+  setTimeout(openLink, 3000);
 });
