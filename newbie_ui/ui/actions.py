@@ -219,9 +219,8 @@ class Actions:
         """A stored picture in the middle column."""
         try:
             record = self.record(picture)
-            card = self.shelf.store.card(picture)
-            if record is not None and card is not None:  # a sheet is larger than the pictures that it was asked for
-                return views.finished(record, size=[card.width, card.height])
+            if record is not None:  # a sheet is shown in the box of its pictures: the box does not jump
+                return views.finished(record)
             about = self.shelf.detail(picture)
             return {"state": "done", "picture": picture, "size": [about["width"], about["height"]]}
         except PictureError:

@@ -41,7 +41,9 @@ def component(name: str, default: Any = None) -> gr.components.Component:
         choices = [(word(f"choice.{choice}"), choice) for choice in p.choices]
         return gr.Dropdown(choices, value=value, info=None, filterable=False, **shared)
     if p.kind in ("int", "float"):
-        return gr.Slider(p.minimum, p.maximum, value=value, step=p.step, buttons=[], **shared)
+        slider = gr.Slider(p.minimum, p.maximum, value=value, step=p.step, buttons=[], **shared)
+        slider.preprocess = lambda number: number  # checked by `request`, which says in words what is wrong
+        return slider
     return gr.Textbox(
         value or "", lines=3, max_lines=8, max_length=int(p.maximum), **{**shared, "elem_classes": ["nb-text"]}
     )

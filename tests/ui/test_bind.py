@@ -28,6 +28,11 @@ def test_a_widget_has_the_range_and_default_of_its_parameter(name):
         assert made.value == p.default
 
 
+@pytest.mark.parametrize("value", [999, None])
+def test_a_number_that_a_slider_could_not_hold_is_not_gradios_business(value):
+    assert bind.component("steps").preprocess(value) == value
+
+
 def test_untouched_widgets_ask_for_what_the_model_recommends():
     knobs = {name: PARAMETERS[name].default for name in KNOBS}
     assert asked(**knobs) == GenerateRequest(prompt="1girl")

@@ -7,7 +7,7 @@ nb.define("dock", function (w) {
   const publish = () => { w.props.value = { images, limits }; };
 
   const phone = matchMedia("(max-width:780px)");
-  const tokens = h("div.tokens"), list = h("div.lint", { role: "status", "aria-live": "polite" });
+  const tokens = h("div.tokens"), list = h("div.lint", { role: "status", "aria-live": "polite" }), refusal = h("div.lint", { role: "alert" });
   const text = h("span.gtext"), cost = h("small"), key = h("span.kbd", {}, (/Mac/.test(navigator.platform) ? "⌘" : "Ctrl") + " ↵");
   const plus = icon("add", true);
   const button = h("button.genb", { type: "button", id: "nb-generate", onclick: () => generate() }, plus, text, cost, key);
@@ -28,7 +28,7 @@ nb.define("dock", function (w) {
     if (!mini.hidden) mini.style.backgroundImage = "url(" + JSON.stringify(source) + ")";
   }
   const summary = h("button.mp", { type: "button", "aria-haspopup": "dialog", onclick: () => document.body.classList.toggle("nb-sheet") });
-  fill(w.element, tokens, list, summary, h("div.row.gorow", {}, mini, button,
+  fill(w.element, tokens, list, refusal, summary, h("div.row.gorow", {}, mini, button,
     h("label.num", { title: t("param.images") }, h("span.mut", { "aria-hidden": "true" }, "×"), count, icon("down", true))));
 
   /* Enter, Ctrl+Enter and the button end here. A second press while the first is on its way does nothing. */
@@ -38,7 +38,7 @@ nb.define("dock", function (w) {
     pressed = Date.now();
     error = null;
     emit("field-error", null);
-    drawNotes();
+    drawRefusal();
     w.trigger("generate");
   }
 
@@ -71,9 +71,7 @@ nb.define("dock", function (w) {
   }
 
   function drawNotes() {
-    const rows = [];
-    if (error) rows.push(h("div.err", {}, icon("warn", true), h("span.grow", {}, nb.told(error.message)), error.fix ? h("button.btn.fix", { type: "button", onclick: error.fix.run }, error.fix.label) : null));
-    const shown = open ? notes : notes.slice(0, 3 - rows.length);
+    const shown = open ? notes : notes.slice(0, error ? 2 : 3), rows = [];
     for (const note of shown) rows.push(h("div" + (note.level === "info" ? ".inf" : ""), {}, icon(note.level === "info" ? "info" : "warn", true),
       note.number || note.block === "general" ? h("span.dot.sm." + (note.number ? "k" + Math.min(6, note.number) : "kg")) : null,
       h("button.txt.grow", { type: "button", onclick: () => emit("goto", note), title: nb.told(note.message) }, nb.told(note.message)),
@@ -82,6 +80,14 @@ nb.define("dock", function (w) {
     else if (open && notes.length > 3) rows.push(h("div.morenotes", {}, h("button.link", { type: "button", onclick: () => { open = false; drawNotes(); } }, t("fewer_notes"))));
     fill(list, rows);
     list.hidden = !rows.length;
+  }
+
+  function drawRefusal() {
+    const words = error && nb.told(error.message);
+    fill(refusal, error && h("div.err", {}, icon("warn", true),
+      error.field ? h("button.txt.grow", { type: "button", title: words, onclick: () => emit("goto-field") }, words) : h("span.grow", {}, words)));
+    refusal.hidden = !error;
+    drawNotes();
   }
 
   function eta() {
@@ -115,9 +121,9 @@ nb.define("dock", function (w) {
   nb.on("presets", drawButton);
   nb.on("size", drawButton);
   nb.on("generate", generate);
-  nb.on("error", (news) => { error = news; drawNotes(); });
+  nb.on("error", (news) => { error = news; drawRefusal(); });
   publish();
   drawTokens();
-  drawNotes();
+  drawRefusal();
   drawButton();
 });

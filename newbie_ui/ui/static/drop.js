@@ -56,22 +56,6 @@
     area.focus();
   });
 
-  /* A refused field: its sentence stands next to it, its fold is open, the column scrolls to it. */
-  nb.on("field-error", (error) => {
-    document.querySelectorAll(".nb-err").forEach((node) => node.remove());
-    document.querySelectorAll("[aria-invalid=true]").forEach((node) => node.removeAttribute("aria-invalid"));
-    if (!error || !error.field) return;
-    const place = document.getElementById("nb-p-" + error.field) || (error.field === "prompt" || error.field === "negative_prompt" ? document.getElementById("nb-editor") : null);
-    if (!place || error.field === "prompt") return;
-    const fold = place.closest(".nb-fold"), opener = fold && fold.querySelector("button.label-wrap:not(.open)");
-    if (opener) opener.click();
-    const field = /^(INPUT|TEXTAREA|SELECT)$/.test(place.tagName) ? place : place.querySelector("input, textarea, select");
-    if (field) field.setAttribute("aria-invalid", "true");
-    const note = h("div.nb-err", { role: "alert" }, nb.told(error.message));
-    (place.closest(".pm, .row, .block") || place).after(note);
-    note.scrollIntoView({ block: "nearest" });
-  });
-
   /* The value of a fold at the right end of its head. */
   nb.on("fold", (fold) => { const label = document.querySelector("#" + fold.id + " > button.label-wrap, #" + fold.id + " button.label-wrap"); if (label) label.dataset.value = fold.text; });
 
@@ -86,6 +70,7 @@
     nb.state.defaults = size.knobs || nb.state.defaults;
     nb.state.knobs = values.map((value, i) => (value !== before[i] || typeof base[i] !== typeof value ? value : base[i]));
     drawFolds(nb.state.knobs);
+    emit("kept");
     return nb.state.knobs;
   };
   /* The knobs come in the order of the page: two sliders, those of sampling, the system prompt last. */
@@ -98,19 +83,8 @@
     nb.emit("fold", { id: "nb-fold-sampling", text: changed(2, last) ? t("changed") : t("default") });
   }
   /* The whole form but its text, to be brought back by undo. */
-  nb.formNow = () => ({ knobs: nb.state.knobs, size: nb.state.size, seed: nb.stored("seed") || "", loras: nb.stored("loras") || [] });
+  const knobsNow = () => nb.state.knobs || (nb.stored("settings") || {}).values || nb.state.base;
+  nb.formNow = () => ({ knobs: knobsNow(), size: nb.state.size, seed: nb.stored("seed") || "", loras: nb.stored("loras") || [] });
   nb.on("unfill", (form) => { nb.state.unfilled = form.knobs; });
   nb.unfilled = () => nb.state.unfilled;
 })();
-
-/* What the server answers to Generate: nothing to say, or which field was refused and why. */
-nb.define("teller", function (w) {
-  "use strict";
-  w.watch("value", () => {
-    const error = (w.props.value || {}).error || null;
-    nb.emit("error", error);
-    nb.emit("field-error", error);
-    if (!error && !w.props.value.quiet) { nb.emit("follow", true); nb.emit("ask"); }
-    if ((w.props.value.compare || []).length === 2) nb.emit("compare-jobs", w.props.value.compare);
-  });
-});

@@ -30,7 +30,7 @@ nb.define("header", function (w) {
   const language = iconButton("globe", t("language"), () => nb.menu(language, languages(), t("language")), { popup: "menu" });
   const dark = () => document.body.classList.contains("dark");
   const theme = iconButton("moon", t("switch_theme"), () => { nb.store("theme", dark() ? "light" : "dark"); applyTheme(); });
-  const keys = iconButton("help", t("keyboard_map"), () => emit("help"));
+  const keys = iconButton("help", t("keyboard_map"), () => emit("help"), { class: "keymap" });
   fill(w.element, h("div.top", {},
     h("div.logo", {}, mark(), h("span", {}, "newbie_ui"), model), h("span.grow"), device, h("span.vr"),
     h("div.row.tight", {}, language, theme, keys)));

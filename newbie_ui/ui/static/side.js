@@ -59,37 +59,62 @@ nb.define("presets", function (w) {
   draw();
 });
 
-/* Size: the model's own sizes as shapes, any other in two fields. */
+/* Size: the model's own sizes as shapes, any other in two fields. Shapes and fields are kept while the model stays. */
 nb.define("sizes", function (w) {
   "use strict";
   const { h, fill, t, emit } = nb;
-  let v = w.props.value || { sizes: [], width: null, height: null }, custom = false;
-  const saved = nb.stored("size");
+  let v = w.props.value || { sizes: [], width: null, height: null }, custom = false, shapes = "";
+  const saved = nb.stored("size"), fields = { width: input("width"), height: input("height") };
   nb.state.base = v.knobs;
 
-  const publish = (tell) => {
+  const said = h("span.cap"), chips = h("div.asp", { role: "group", "aria-label": t("size") });
+  const other = h("button.wide", { type: "button", title: t("custom_size"), onclick: () => { custom = !custom; draw(); } }, t("custom"));
+  const swap = h("button.btn", { type: "button", title: t("swap_sides"), "aria-label": t("swap_sides"), onclick: () => set(v.height, v.width) }, "⇄");
+  const row = h("div.row.wh", {}, fields.width, h("span.mut", { "aria-hidden": "true" }, "×"), fields.height, swap);
+  fill(w.element, h("div.sechd", {}, h("h2", {}, t("picture")), said), chips, row);
+
+  /* An empty field goes back to what it was; what the model cannot do is refused in words when pictures are asked for. */
+  function input(name) {
+    const field = h("input.in.mono", { id: "nb-p-" + name, type: "number", inputmode: "numeric", min: v.limits.minimum, max: v.limits.maximum, step: v.limits.step, "aria-label": t("param." + name) });
+    field.addEventListener("change", () => {
+      if (field.value === "") { field.value = v[name] || ""; return; }
+      custom = true;
+      set(fields.width.value, fields.height.value);
+    });
+    field.addEventListener("blur", draw);
+    return field;
+  }
+  function publish(tell) {
     w.props.value = { ...v };
     nb.state.size = v.width && v.height ? { width: +v.width, height: +v.height } : null;
     emit("size", nb.state.size);
-    if (tell) { nb.store("size", { width: v.width, height: v.height, model: nb.state.pulse && nb.state.pulse.model_key }); w.trigger("resized"); }
-  };
+    if (!tell) return;
+    nb.store("size", { width: v.width, height: v.height, model: nb.state.pulse && nb.state.pulse.model_key });
+    for (const name in fields) emit("mended", name);
+    w.trigger("resized");
+  }
   function set(width, height) { v = { ...v, width, height }; publish(true); draw(); }
+  const is = (s) => s[0] === +v.width && s[1] === +v.height;
+  function shape(s) {
+    const largest = Math.max(...v.sizes.flat()), scale = 16 / Math.max(...s) * (0.62 + 0.38 * Math.max(...s) / largest);
+    const [width, height] = s.map((side) => Math.max(5, side * scale) + "px");
+    return h("button", { type: "button", "aria-label": t("size_label", { w: s[0], h: s[1] }), title: s[0] + " × " + s[1], onclick: () => { custom = false; set(...s); } },
+      h("i", { style: { width, height } }));
+  }
+  function mark(button, on) { button.classList.toggle("on", on); button.setAttribute("aria-pressed", String(on)); }
   function draw() {
-    const is = (s) => s[0] === +v.width && s[1] === +v.height, listed = v.sizes.some(is), many = v.sizes.length > 6;
-    const largest = Math.max(...v.sizes.flat(), 1);
-    const chips = v.sizes.map((s) => {
-      const scale = 16 / Math.max(s[0], s[1]) * (0.62 + 0.38 * Math.max(s[0], s[1]) / largest);
-      return h("button" + (is(s) ? ".on" : ""), { type: "button", "aria-pressed": String(is(s)), "aria-label": t("size_label", { w: s[0], h: s[1] }), title: s[0] + " × " + s[1], onclick: () => { custom = false; set(s[0], s[1]); } },
-        h("i", { style: { width: Math.max(5, s[0] * scale) + "px", height: Math.max(5, s[1] * scale) + "px" } }));
-    });
-    const open = custom || v.sizes.length > 0 && !listed;
-    chips.push(h("button.wide" + (open ? ".on" : ""), { type: "button", "aria-pressed": String(open), "aria-expanded": String(open), title: t("custom_size"), onclick: () => { custom = !custom; draw(); } }, t("custom")));
-    const input = (name) => h("input.in.mono", { id: "nb-p-" + name, type: "number", inputmode: "numeric", min: v.limits.minimum, max: v.limits.maximum, step: v.limits.step, value: v[name] || "", "aria-label": t("param." + name),
-      onchange: (event) => { set(name === "width" ? event.target.value : v.width, name === "height" ? event.target.value : v.height); } });
-    fill(w.element, h("div.sechd", {}, h("h2", {}, t("picture")), h("span.cap", {}, v.width && v.height ? v.width + " × " + v.height : "")),
-      h("div.asp" + (many ? ".many" : ""), { role: "group", "aria-label": t("size") }, chips),
-      open ? h("div.row.wh", {}, input("width"), h("span.mut", { "aria-hidden": "true" }, "×"), input("height"),
-        h("button.btn", { type: "button", title: t("swap_sides"), "aria-label": t("swap_sides"), onclick: () => set(v.height, v.width) }, "⇄")) : null);
+    const now = JSON.stringify(v.sizes), open = custom || v.sizes.length > 0 && !v.sizes.some(is);
+    if (now !== shapes) {
+      shapes = now;
+      fill(chips, v.sizes.map(shape), other);
+      chips.classList.toggle("many", v.sizes.length > 6);
+    }
+    v.sizes.forEach((s, i) => mark(chips.children[i], is(s)));
+    mark(other, open);
+    other.setAttribute("aria-expanded", String(open));
+    said.textContent = v.width && v.height ? v.width + " × " + v.height : "";
+    row.hidden = !open;
+    for (const name in fields) if (fields[name] !== document.activeElement) fields[name].value = v[name] || "";
   }
   w.watch("value", () => {
     const next = w.props.value;
@@ -110,19 +135,37 @@ nb.define("seed", function (w) {
   "use strict";
   const { h, fill, icon, t } = nb;
   let seed = nb.stored("seed") || "";
-  const input = h("input.in.mono.grow", { id: "nb-p-seed", inputmode: "numeric", autocomplete: "off", placeholder: t("random"), maxlength: 19, "aria-label": t("param.seed"), title: t("param.seed.help"),
+  const input = h("input.in.mono.grow", { id: "nb-p-seed", inputmode: "numeric", autocomplete: "off", placeholder: t("random"), maxlength: 60, "aria-label": t("param.seed"), title: t("param.seed.help"),
     oninput: () => { set(input.value); } });
-  function set(value) { seed = String(value).trim(); w.props.value = seed; nb.store("seed", seed || null); if (input.value.trim() !== seed) input.value = seed; reuse.disabled = !used(); }
+  function set(value) { seed = String(value).trim(); w.props.value = seed; nb.store("seed", seed || null); if (input.value.trim() !== seed) input.value = seed; reuse.disabled = !used(); nb.emit("mended", "seed"); }
   const used = () => nb.state.seed_used;
   const reuse = h("button.btn", { type: "button", title: t("reuse_help"), onclick: () => { if (used()) set(used()); } }, t("reuse"));
   fill(w.element, h("div.pm.seed", {}, h("label", { for: "nb-p-seed" }, t("param.seed")), h("div.row.tight", {}, input,
     h("button.btn.sq", { type: "button", "aria-label": t("random_seed"), title: t("random_seed"), onclick: () => set("") }, icon("dice", true)), reuse)));
-  w.watch("value", () => { const next = w.props.value === null || w.props.value === undefined ? "" : String(w.props.value); if (next !== seed) set(next); });
+  w.watch("value", () => {
+    const next = w.props.value;
+    if (next === null || next === undefined) w.props.value = seed; // what the page begins with says nothing
+    else if (String(next) !== seed) set(next);
+  });
   nb.on("stage", () => { reuse.disabled = !used(); });
   nb.on("random-seed", () => set(""));
   nb.on("unfill", (form) => set(form.seed));
   set(seed);
 });
+
+/* The number beside one of Gradio's sliders: in range before Gradio hears that it was left; empty goes back. */
+(function () {
+  "use strict";
+  const field = (event) => (event.target.matches && event.target.matches("#nb-right .nb-row input[type=number]") ? event.target : null);
+  let former = "";
+  function settle(input) {
+    const value = input.value === "" ? former : String(Math.min(+input.max, Math.max(+input.min, +input.step % 1 ? +input.value : Math.round(input.value))));
+    if (value !== "" && value !== input.value) { input.value = value; input.dispatchEvent(new Event("input", { bubbles: true })); }
+  }
+  document.addEventListener("focus", (event) => { if (field(event)) former = event.target.value; }, true);
+  document.addEventListener("blur", (event) => { if (field(event)) settle(event.target); }, true);
+  document.addEventListener("keydown", (event) => { if (event.key === "Enter" && field(event)) settle(event.target); }, true);
+})();
 
 /* LoRA: add-on models from the folder, each with a weight. A fold of its own. */
 nb.define("loras", function (w) {
@@ -130,9 +173,9 @@ nb.define("loras", function (w) {
   const { h, fill, iconButton, t } = nb;
   let v = w.props.value || { names: [], uses: [] }, open = false;
   v.uses = nb.stored("loras") || v.uses || [];
-  const publish = () => { w.props.value = { names: v.names, uses: v.uses.map((u) => ({ ...u })) }; nb.store("loras", v.uses.length ? v.uses : null); };
+  const publish = () => { w.props.value = { names: v.names, uses: v.uses.map((u) => ({ ...u })) }; nb.store("loras", v.uses.length ? v.uses : null); nb.emit("mended", "loras"); };
   function row(u, i) {
-    const gone = !v.names.includes(u.name), set = (value) => { u.weight = Math.min(4, Math.max(-4, +value || 0)); number.value = u.weight; slider.value = u.weight; paint(); publish(); };
+    const gone = !v.names.includes(u.name), set = (value) => { if (value !== "") u.weight = Math.min(4, Math.max(-4, +value)); number.value = u.weight; slider.value = u.weight; paint(); publish(); };
     const number = h("input.in", { type: "number", min: -4, max: 4, step: 0.05, value: u.weight, "aria-label": t("weight_of", { name: u.name }), onchange: () => set(number.value) });
     const slider = h("input", { type: "range", min: -1, max: 2, step: 0.05, value: u.weight, "aria-label": t("weight_of", { name: u.name }), oninput: () => set(slider.value) });
     const paint = () => slider.style.setProperty("--range_progress", 100 * (+slider.value + 1) / 3 + "%");
