@@ -229,6 +229,10 @@ def test_back_closes_the_detail_that_covers_a_phone(page, site):
         expect(panel).to_be_hidden()
         page.wait_for_function("() => !(history.state && history.state.nb_detail)")
     assert page.evaluate("history.length") == before
+    tiles(page).nth(2).click()
+    panel.get_by_role("button", name="Restore", exact=True).click()
+    expect(page.get_by_role("tab", name="Create").first).to_have_attribute("aria-selected", "true")
+    page.wait_for_function("() => !(history.state && history.state.nb_detail)")
 
 
 @pytest.mark.parametrize("chosen", [1, 2])

@@ -141,6 +141,7 @@ nb.define("gallery", function (w) {
   function restore(id) {
     nb.state.form_before = nb.formNow();
     w.trigger("restore", { id });
+    if (current && covers()) shut();
   }
   function drawDetail() {
     nb.galleryDetail(panel, current, {
@@ -168,7 +169,7 @@ nb.define("gallery", function (w) {
   /* The counts, then the pictures of this collection, "" for all. */
   async function showCollection(name) {
     facets = await read("gallery/facets");
-    setFilter({ collection: name });
+    setFilter({ trash: "", collection: name });
     if (current) { current = await read("gallery/picture/" + encodeURIComponent(current.id)); drawDetail(); }
   }
   async function renameCollection(name) {
