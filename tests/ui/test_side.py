@@ -87,7 +87,7 @@ def test_on_a_phone_a_refusal_stands_at_generate_and_leads_to_its_field(browser,
 def test_the_sentence_under_the_seed_is_as_wide_as_the_column_and_covers_nothing(page):
     seed(page, "abc")
     refused(page)
-    note, row, fold = (page.locator(name).bounding_box() for name in (".nb-err", ".pm.seed", "#nb-fold-system"))
+    note, row, fold = (page.locator(name).bounding_box() for name in ("#nb-err", ".pm.seed", "#nb-fold-system"))
     assert note["width"] == row["width"]
     assert row["y"] + row["height"] <= note["y"] <= fold["y"] - note["height"]
 
@@ -184,3 +184,13 @@ def test_text_past_the_limit_and_key_hints_are_not_faded(page):
     page.locator(".xml-text").fill("<general_tags>\n" + "blue_sky, " * 400 + "\n</general_tags>")
     for name in (".xml-under .past", ".genb .kbd"):
         expect(page.locator(name).first).to_have_css("opacity", "1")
+
+
+def test_an_empty_prompt_leads_into_the_text_and_is_forgotten_when_one_is_typed(page):
+    page.get_by_role("button", name="XML").click()
+    page.locator(".xml-text").fill("")
+    refused(page)
+    page.locator(".lint .err button").click()
+    expect(page.locator(".xml-text")).to_be_focused()
+    page.keyboard.type("1girl")
+    nothing_is_refused(page)

@@ -9,13 +9,18 @@
   const note = h("div.nb-err", { id: "nb-err" });
   let error = null, place = null, field = null;
 
+  /* Of several places the one in sight: the prompt stands in cards or as XML. */
+  function find(name) {
+    const places = ELSEWHERE[name] ? [...document.querySelectorAll(ELSEWHERE[name])] : [];
+    place = document.getElementById("nb-p-" + name) || places.find((node) => node.offsetParent) || places[0];
+    field = place && (place.matches("input, textarea, select") ? place : place.querySelector("input, textarea, select"));
+  }
   function show(news) {
     note.remove();
     if (field) for (const name of ["aria-invalid", "aria-describedby"]) field.removeAttribute(name);
-    const name = (error = news) && error.field;
-    place = name && (document.getElementById("nb-p-" + name) || ELSEWHERE[name] && document.querySelector(ELSEWHERE[name]));
-    field = place && (place.matches("input, textarea, select") ? place : place.querySelector("input, textarea, select"));
-    if (!place || name === "prompt") return;
+    error = news;
+    find(error && error.field);
+    if (!place || error.field === "prompt") return;
     unfold();
     if (field) { field.setAttribute("aria-invalid", "true"); field.setAttribute("aria-describedby", note.id); }
     note.textContent = nb.told(error.message);
@@ -34,6 +39,7 @@
   }
   nb.on("field-error", show);
   nb.on("goto-field", () => {
+    find(error && error.field);
     if (!place) return;
     if (away()) document.body.classList.add("nb-sheet");
     unfold();
