@@ -121,7 +121,7 @@ nb.define("dock", function (w) {
   nb.on("presets", drawButton);
   nb.on("size", drawButton);
   nb.on("generate", generate);
-  nb.on("error", (news) => { error = news; drawRefusal(); });
+  nb.on("error", (news) => { error = news; if (news) pressed = 0; drawRefusal(); });
   publish();
   drawTokens();
   drawRefusal();
