@@ -234,6 +234,31 @@ def test_a_dot_is_moved_by_keys_and_the_tag_follows_and_the_other_way_round(page
     expect(page.locator(".pad .dot.k2")).to_have_attribute("aria-label", re.compile("far right"))
 
 
+def test_an_answer_to_an_older_edit_moves_no_dot_back(page):
+    settled(page)
+    page.evaluate("() => { window.answers = 0; nb.on('composed', () => { window.answers += 1; }); }")
+    dot, held, slow = page.locator(".pad .dot.k1"), [], True
+
+    def composing(request):
+        return "/component_server" in request.url and '"compose"' in (request.post_data or "")
+
+    def answer(route):
+        held.append(route) if slow and composing(route.request) else route.continue_()
+
+    page.route(re.compile("/component_server"), answer)
+    with page.expect_request(composing):
+        card(page, 2).locator("textarea").first.press_sequentially("x")
+    dot.press("ArrowLeft")
+    held.pop(0).continue_()
+    page.wait_for_function("() => window.answers === 1")
+    slow = False
+    dot.press("ArrowDown")
+    for route in held:
+        route.continue_()
+    settled(page)
+    assert "<position>left_side, foreground</position>" in xml(page)
+
+
 def test_a_dot_is_dragged(page):
     pad, dot = page.locator(".pad").bounding_box(), page.locator(".pad .dot.k2").bounding_box()
     page.mouse.move(dot["x"] + 12, dot["y"] + 12)

@@ -71,6 +71,10 @@ nb.define("editor", function (w) {
       if (doc.negative === asked.negative) doc.negative = answer.negative;
       doc.pending = doc.pending.filter((op) => !sent.some((s) => JSON.stringify(s) === JSON.stringify(op)));
       view = { ...answer.view, trained_end: answer.budget.trained_end, possible_end: answer.budget.possible_end, trained: answer.budget.trained, maximum: answer.budget.maximum };
+      for (const op of doc.pending) { // moved since it was asked
+        const moved = op.op === "place" && view.characters[op.index];
+        if (moved) moved.cell = [op.column, op.depth];
+      }
       publish();
       draw();
       emit("composed", answer);
