@@ -46,10 +46,10 @@ def is_day(text: str) -> bool:
 
 
 def new_id(created_at: float) -> str:
-    """A fresh id that sorts by this time (UTC). Two of one microsecond are the same once in 4 billion pairs."""
+    """A fresh id that sorts by this time (UTC). Two of one microsecond are alike once in 10¹² pairs."""
     whole, microseconds = divmod(round(sensible_time(created_at) * 1e6), 1_000_000)
     moment = datetime.fromtimestamp(whole, tz=timezone.utc)
-    return f"{moment:%Y%m%d-%H%M%S}-{microseconds:06d}-{secrets.token_hex(4)}"
+    return f"{moment:%Y%m%d-%H%M%S}-{microseconds:06d}-{secrets.token_hex(5)}"
 
 
 def sensible_time(created_at: float) -> float:

@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
-from served import browsing, opened, served
+from served import opened, served
 
 from newbie_ui.engine.fake import FakeEngine
 from newbie_ui.ui import restore
@@ -23,18 +23,6 @@ def site(tmp_path_factory):
 
     with served(tmp_path_factory.mktemp("create"), engine) as parts:
         yield parts
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsing() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser, site):
-    with opened(browser, site[0]) as page:
-        yield page
 
 
 def card(page, number):

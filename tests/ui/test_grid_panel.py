@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
-from served import browsing, opened, served
+from served import opened, served
 
 from newbie_ui.engine.fake import FakeEngine, Fault
 from newbie_ui.errors import OutOfMemory, RequestError
@@ -161,12 +161,6 @@ def site(tmp_path_factory):
 
     with served(tmp_path_factory.mktemp("grid"), make) as parts:
         yield parts
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsing() as browser:
-        yield browser
 
 
 def unfold(page):

@@ -2,7 +2,7 @@
 
 import pytest
 from playwright.sync_api import expect
-from served import browsing, opened, served
+from served import opened, served
 
 from newbie_ui.engine.fake import FakeEngine
 
@@ -13,18 +13,6 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 def site(tmp_path_factory):
     with served(tmp_path_factory.mktemp("side"), lambda settings, sink: FakeEngine(sink, step_s=0.001)) as parts:
         yield parts
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsing() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser, site):
-    with opened(browser, site[0]) as page:
-        yield page
 
 
 def seed(page, text):

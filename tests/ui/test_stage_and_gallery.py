@@ -4,7 +4,7 @@ import re
 
 import pytest
 from playwright.sync_api import expect
-from served import browsing, opened, served
+from served import opened, served
 
 from newbie_ui.engine.fake import FakeEngine, Fault
 from newbie_ui.errors import EngineError
@@ -18,12 +18,6 @@ PICTURE = re.compile(r"pictures/[\w.-]+\.png")
 def site(tmp_path_factory):
     with served(tmp_path_factory.mktemp("both"), lambda settings, sink: FakeEngine(sink, step_s=0.03)) as parts:
         yield parts
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsing() as browser:
-        yield browser
 
 
 @pytest.fixture
