@@ -99,7 +99,8 @@ class CreateTab:
         self.teller = widget("teller", {}, elem_id="nb-teller")
 
     def _right(self) -> None:
-        self.presets = widget("presets", {"choices": []}, events=("stale",))
+        labels = {preset.name: preset.label for preset in self.ctx.preset_files()}
+        self.presets = widget("presets", {"choices": [], "labels": labels}, events=("stale",))
         status = self.ctx.engine.status()
         values = bind.defaults(status.model.defaults if status.model else {})
         with gr.Group(elem_classes=["nb-plain"]):

@@ -108,7 +108,7 @@ def timings_of(record: Record) -> Value:
 
 def facts_of(record: Record) -> list[str]:
     """The small line under the stages: preset, how it was computed, seconds a step."""
-    facts = [record.facts.get("preset_label") or (record.resolved.preset if record.resolved else "")]
+    facts = [record.resolved.preset if record.resolved else ""]
     for name, words in FACTS.items():
         value = record.facts.get(name)
         if value and value not in NOTHING:

@@ -16,6 +16,8 @@ from typing import Any
 import gradio as gr
 
 from newbie_ui.engine.base import Engine
+from newbie_ui.errors import PresetError
+from newbie_ui.presets import Preset, load_presets
 from newbie_ui.ui import api, benchmark, create, gallery, settings, theme, words
 from newbie_ui.ui.actions import Actions
 from newbie_ui.ui.widgets import widget
@@ -37,6 +39,13 @@ class PageContext:
     @property
     def engine(self) -> Engine:
         return self.actions.engine
+
+    def preset_files(self) -> tuple[Preset, ...]:
+        """The presets as their files say, known before the model is; none if the folder cannot be read."""
+        try:
+            return load_presets(self.settings.presets_dir) if self.settings else ()
+        except PresetError:
+            return ()
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from functools import lru_cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from newbie_ui import presets as preset_files
 from newbie_ui.engine.base import EngineStatus, PresetChoice
-from newbie_ui.errors import PresetError
+from newbie_ui.presets import Preset
 from newbie_ui.settings import Settings, flag
 from newbie_ui.ui.access import is_shared
 from newbie_ui.ui.widgets import widget
@@ -114,13 +113,7 @@ def preset_row(choice: PresetChoice, keys: dict[str, list[list[str]]]) -> Value:
 
 def preset_keys(ctx: PageContext) -> dict[str, list[list[str]]]:
     """{preset: [[key, value, help]]} of what each file changes; empty if the folder cannot be read."""
-    if ctx.settings is None:
-        return {}
-    try:
-        loaded = preset_files.load_presets(ctx.settings.presets_dir)
-    except PresetError:
-        return {}
-    default = preset_files.Preset()
+    default = Preset()
     shown = [item for item in fields(default) if item.name not in ("name", "label", "summary")]
     return {
         preset.name: [
@@ -128,7 +121,7 @@ def preset_keys(ctx: PageContext) -> dict[str, list[list[str]]]:
             for item in shown
             if getattr(preset, item.name) != getattr(default, item.name)
         ]
-        for preset in loaded
+        for preset in ctx.preset_files()
     }
 
 

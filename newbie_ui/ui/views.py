@@ -115,7 +115,7 @@ def stats(record: Record) -> Value:
     """For the stats card: what this picture cost."""
     timings, memory, facts = record.timings, record.memory, record.facts
     preset = record.resolved.preset if record.resolved else record.request.preset
-    rows = [{"key": "preset", "value": facts.get("preset_label") or preset}]
+    rows = [{"key": "preset", "value": preset}]
     loras = record.resolved.loras if record.resolved else ()
     if loras:
         rows.append({"key": "loras", "value": ", ".join(f"{name} {weight:g}" for name, weight, _ in loras)})

@@ -101,6 +101,13 @@ def test_a_stopped_job_leaves_the_last_picture_with_its_cost(page):
     expect(page.locator(".strip .on")).to_have_count(1)
 
 
+def test_a_preset_is_called_by_its_name_before_the_device_is_known(browser, page, site, monkeypatch):
+    monkeypatch.setattr(site[2], "presets", lambda request=None: ())
+    with opened(browser, site[0]) as other:
+        expect(other.locator(".slot .facts div").filter(has_text="Preset")).to_contain_text("Processor")
+        expect(other.locator(".prs")).to_have_count(0)
+
+
 def test_a_failed_job_says_why_and_leaves_the_last_picture(page, site):
     before = shown(page)
     site[2].faults.append(Fault(EngineError("The device is too warm. Wait a little.")))

@@ -67,7 +67,7 @@
   nb.on("pulse", () => { if (!counted) { counted = true; countPictures(); } });
   for (const event of ["picture-done", "deleted", "undeleted"]) nb.on(event, countPictures);
 
-  const presetName = (name) => { const found = nb.state.presets.find((preset) => preset.name === name); return nb.told(found ? found.label : name); };
+  const presetName = (name) => nb.told(Object.hasOwn(nb.state.labels, name) ? nb.state.labels[name] : name);
 
   nb.parts = { markTab, presetName, t, read, write, request, complain, download, when, number, whenShown, textButton };
 })();

@@ -2,7 +2,7 @@
    Content is built from text nodes only; no text of a person ever becomes HTML. */
 window.nb = window.nb || (function () {
   "use strict";
-  const widgets = {}, waiting = {}, listeners = {}, state = { words: {}, presets: [], jobs: [] };
+  const widgets = {}, waiting = {}, listeners = {}, state = { words: {}, presets: [], labels: {}, jobs: [] };
 
   /* h("button.ib.sm", {onclick, "aria-label": …}, child, …) makes an element. Strings become text. */
   function h(spec, attributes, ...children) {

@@ -15,6 +15,7 @@ nb.define("presets", function (w) {
     usable();
     w.props.value = { ...v, selected };
     nb.state.presets = v.choices;
+    Object.assign(nb.state.labels, v.labels, Object.fromEntries(v.choices.map((c) => [c.name, c.label])));
     nb.state.preset = selected;
     emit("presets");
   }
