@@ -17,7 +17,7 @@ import psutil
 import torch
 from diffusers import FirstBlockCacheConfig
 
-from newbie_ui.engine import attention, compile, quantize, stripes
+from newbie_ui.engine import ahead, attention, compile, quantize, stripes
 from newbie_ui.engine.graphs import GraphedForward
 from newbie_ui.engine.measure import GB, len_cores
 from newbie_ui.engine.pairs import SideBySide
@@ -68,6 +68,8 @@ class Rig:
         if plan == self.plan:
             return
         before, self.plan = self.plan, None  # a failure half-way leaves no plan that claims to be applied
+        if plan.compile != "off" or plan.compile_vae or self.device.type == "cuda":  # attention kernels compile too
+            compile.use_disk_cache()  # their packages read it when they are imported
         if self.pipe is None or before is None or before.weights != plan.weights:
             self._read(plan)
             before = None
@@ -148,8 +150,10 @@ class Rig:
         if self.pipe is not None:
             log.info("reading the weights again for preset %s", plan.preset)
             self.close()
+        if self.device.type == "cuda":
+            ahead.import_all()
         dtype = getattr(torch, plan.dtype)
-        pipe = self._load(dtype, self._progress, self._places(plan, dtype))
+        pipe = self._load(dtype, self._progress, self._places(plan))
         pipe.set_progress_bar_config(disable=True)
         if plan.quantize != "off":
             self._progress(f"Converting the transformer to {plan.quantize}", None)
@@ -159,12 +163,9 @@ class Rig:
             quantize.quantize_text_encoder(pipe.text_encoder, plan.quantize_text, self.device)
         self.pipe, self._split = pipe, pipe.split_guidance
 
-    def _places(self, plan: Plan, dtype: torch.dtype) -> Places:
+    def _places(self, plan: Plan) -> Places:
         """Parts that stay on the device are read straight to it, unless something is made of their weights first."""
-        changed = {
-            "transformer": plan.quantize != "off" or self._will_join(plan, dtype),
-            "text_encoder": plan.quantize_text != "off",
-        }
+        changed = {"transformer": plan.quantize != "off", "text_encoder": plan.quantize_text != "off"}
         return {name: self.device for name in STAYING[plan.offload] if not changed.get(name)}
 
     def _will_join(self, plan: Plan, dtype: torch.dtype) -> bool:
@@ -189,7 +190,7 @@ class Rig:
     def _join_gates(self) -> None:
         """Let feed-forwards that are to stay on the device use the kernel for both of their first matrices.
 
-        Joined before the rest moves up: on the device the single matrices would leave gaps that no joint one fits in.
+        Joined before the rest moves up: single matrices that come to the device leave gaps that no joint one fits in.
         """
         for feed_forward in _feed_forwards(self.pipe.transformer):
             feed_forward.join(self.device)
@@ -204,8 +205,6 @@ class Rig:
             return
         compile.undo(self.pipe.transformer)
         compile.undo(self.pipe.vae)
-        if plan.compile != "off" or plan.compile_vae or self.device.type == "cuda":  # attention kernels compile too
-            compile.use_disk_cache()
         if plan.compile == "block":
             compile.compile_blocks(self.pipe.transformer, plan.compile_mode, inside_hooks=plan.step_cache > 0)
         if plan.compile_vae:

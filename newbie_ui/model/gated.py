@@ -14,6 +14,7 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
+PACKAGE = "quack.gemm_interface"
 CACHE = "QUACK_CACHE_DIR"  # environment: where it keeps compiled kernels
 CAPABILITY = 9  # its products are as fast as cuBLAS's there; elsewhere nobody measured
 # The fastest of eight for 8832 × 2304 by 2304 × 18432 on an H200: 0.93 ms, 1.06 ms with cuBLAS and the compiler.

@@ -91,14 +91,25 @@ class FeedForward(nn.Module):
         return self.w2(F.silu(self.w1(x)) * self.w3(x))
 
     def join(self, device: torch.device) -> None:
-        """Let w1 and w3 share one matrix on the device, for `gated_product`; they stay usable by themselves."""
+        """Let w1 and w3 share one matrix on the device, for `gated_product`; they stay usable by themselves.
+
+        Costs nothing where they lie one behind the other there already, as `fill_module` leaves them.
+        """
         if self._both is None:
-            self._both = torch.cat((self.w1.weight.detach(), self.w3.weight.detach())).to(device)
+            self._both = _stacked(self.w1.weight.detach(), self.w3.weight.detach(), device)
             self.w1.weight.data, self.w3.weight.data = self._both.chunk(2)
 
     def part(self) -> None:
         """Before anybody moves or exchanges the weights."""
         self._both = None
+
+
+def _stacked(first: Tensor, second: Tensor, device: torch.device) -> Tensor:
+    """(N, D) and (M, D) as (N + M, D) on the device: the memory that they share, or a new one."""
+    one = first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()
+    if one and first.device.type == device.type and second.data_ptr() == first.data_ptr() + first.nbytes:
+        return first.as_strided((len(first) + len(second), first.shape[1]), first.stride(), first.storage_offset())
+    return torch.cat((first, second)).to(device)
 
 
 class NewbieRefinerBlock(nn.Module):

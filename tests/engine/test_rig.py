@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from peft import LoraConfig
 from peft.tuners import lora
 
-from newbie_ui.engine import compile
+from newbie_ui.engine import ahead, compile
 from newbie_ui.engine.base import ModelInfo
 from newbie_ui.engine.embeddings import EmbeddingCache
 from newbie_ui.engine.plan import Plan
@@ -114,7 +114,6 @@ def test_a_gated_product_has_to_be_there_and_right(gated_calls, monkeypatch):
 
 def test_both_first_matrices_are_one_product_where_the_transformer_stays(exact, gated_calls):
     rig = make_rig()
-    assert "transformer" not in rig._places(PLAN, torch.float32)  # joined on the device they would leave gaps
     layers = len([m for m in rig.pipe.transformer.modules() if type(m) is FeedForward])
     weights = sum(p.nbytes for p in rig.pipe.transformer.parameters())
     storages = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in rig.pipe.transformer.parameters()}
@@ -233,3 +232,12 @@ def test_a_plan_that_failed_half_way_is_applied_from_the_start_the_next_time(mon
     monkeypatch.undo()
     rig.use(PLAN)
     assert len(loads) == 2
+
+
+def test_packages_of_kernels_are_imported_ahead_and_broken_ones_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "broken_kernels.py").write_text("raise OSError('no driver')")
+    (tmp_path / "good_kernels.py").write_text("import threading\nwhere = threading.current_thread().name")
+    monkeypatch.syspath_prepend(tmp_path)
+    ahead.import_all(("broken_kernels", "no_such_kernels", "good_kernels")).join()
+    assert sys.modules.pop("good_kernels").where == "kernel packages"
+    assert set(ahead.PACKAGES) == {"quack.gemm_interface", "flash_attn.cute"}

@@ -16,8 +16,9 @@ from newbie_ui.model.checkpoint import (
     locate,
     read_model_info,
 )
-from newbie_ui.model.checkpoints import parts
+from newbie_ui.model.checkpoints import parts, upload
 from newbie_ui.model.pipeline import NewbiePipeline
+from newbie_ui.model.transformer import FeedForward
 from newbie_ui.request import DEFAULT_SYSTEM_PROMPT
 from tests import tiny
 from tests.model import published
@@ -160,6 +161,45 @@ def test_each_part_is_read_straight_to_its_place(shelf, monkeypatch):
         "JinaEmbeddingsV3Model": "cpu",
         "AutoencoderKL": "meta",
     }
+
+
+class Arrival:
+    """What a card's event tells: counts how often it was waited for."""
+
+    waits = 0
+
+    def synchronize(self):
+        Arrival.waits += 1
+
+    def record(self, stream):
+        assert stream == "present"
+
+
+def test_what_goes_through_pinned_memory_arrives_whole_in_the_type_that_is_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "Event", Arrival)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "present")
+    way = upload.Upload("cuda", piece_bytes=64)
+    for shape in ((100,), (3, 50), (2, 3, 5), (), (0, 4)):
+        for kind in (torch.bfloat16, torch.float32, torch.float64):
+            source = torch.randn(shape).to(kind)
+            place = torch.full((2 * max(1, source.numel()),), 7.0, dtype=torch.bfloat16)
+            way.copy(place[: source.numel()].view(shape), source)
+            assert torch.equal(place[: source.numel()].view(shape), source.to(torch.bfloat16))
+            assert (place[source.numel() :] == 7).all()
+    assert Arrival.waits == sum(-(-n // (64 // size)) for n in (100, 150, 30, 1, 0) for size in (2, 4, 8))
+
+
+def test_matrices_that_are_used_as_one_lie_one_behind_the_other(shelf):
+    transformer = load_part(locate(shelf["official"]), "transformer", dtype=torch.float32)
+    feed_forwards = [module for module in transformer.modules() if type(module) is FeedForward]
+    assert len(feed_forwards) > 2
+    for feed_forward in feed_forwards:
+        first, second = feed_forward.w1.weight, feed_forward.w3.weight
+        expected = torch.cat((first, second)).clone()
+        feed_forward.join(torch.device("cpu"))
+        assert torch.equal(feed_forward._both, expected)
+        assert feed_forward._both.data_ptr() == first.data_ptr()  # nothing was copied
+        assert feed_forward._both.untyped_storage().nbytes() == expected.nbytes
 
 
 def test_progress_goes_from_nothing_to_all(shelf):

@@ -7,7 +7,8 @@ are replaced from top to bottom in each name, first match of each row; the resul
     "Wqkv"  → "q_proj|k_proj|v_proj"  this tensor is cut into three equal parts
 
 `unused` are patterns of whole names that may be in the file and are not needed; `fill` are names that may be absent,
-with the value they get instead.
+with the value they get instead; `neighbours` are endings of our names whose tensors lie one behind the other in
+memory, so that they can be used as one.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class PartKeys:
     layouts: tuple[Layout, ...]
     unused: tuple[str, ...] = ()
     strangers: tuple[tuple[str, str], ...] = ()  # (pattern of a name, the model that has it)
+    neighbours: tuple[str, ...] = ()
 
 
 # ---- transformer ---------------------------------------------------------------------------------------------
@@ -81,6 +83,7 @@ TRANSFORMER = PartKeys(
         (r"(model\.)?layers\.0\.self_attn\..*", "a language model"),
         (r".*decoder\.(mid|mid_block)\..*", "a VAE: give it with --vae"),
     ),
+    neighbours=(".feed_forward.w1.weight", ".feed_forward.w3.weight"),  # for `FeedForward.join`
 )
 
 # ---- Gemma3, text part: our names are those of transformers, which are the official ones -----------------------

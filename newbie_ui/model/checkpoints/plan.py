@@ -17,6 +17,7 @@ from torch import nn
 
 from newbie_ui.errors import CheckpointError
 from newbie_ui.model.checkpoints.keys import ADAPTER, FP8_EXTRAS, FP8_FORMATS, FP8_SCALES, Layout, PartKeys
+from newbie_ui.model.checkpoints.upload import Upload
 from newbie_ui.model.checkpoints.weights import Weights
 
 SHOWN = 3  # names listed in a message
@@ -114,6 +115,7 @@ def fill_module(
     state = {n: torch.full(expected[n], v, dtype=dtype, device=device) for n, v in plan.layout.fill.items()}
     small = {*plan.scales.values(), *(name for pair in plan.adapters.values() for name in pair)}
     extras = {name: tensor.to(torch.float32, copy=True) for name, tensor in plan.weights.stream(small)}
+    upload = Upload(device)
     for name, tensor in plan.weights.stream(plan.slices):
         if on_bytes:
             on_bytes(plan.weights.tensors[name].size)
@@ -122,13 +124,33 @@ def fill_module(
             tensor = tensor + _adapter(*(extras[n] for n in plan.adapters[name]), tensor.shape)
         for part in plan.slices[name]:
             if part.target not in state or part.target in plan.layout.fill:
-                state[part.target] = torch.empty(expected[part.target], dtype=dtype, device=device)
+                state |= _rooms(_neighbours(part.target, plan.part.neighbours), expected, dtype, device)
             place = state[part.target]
             if part.of_target[1] > 1:
                 place = place[plan.rows[part.target, part.of_target[0]]]
-            place.copy_(tensor.chunk(part.of_source[1])[part.of_source[0]].reshape(place.shape))
+            upload.copy(place, tensor.chunk(part.of_source[1])[part.of_source[0]].reshape(place.shape))
     module.load_state_dict(state, strict=True, assign=True)
     _assert_real(module, plan)
+
+
+def _neighbours(name: str, endings: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that are to lie together with this one, itself among them."""
+    mine = next((ending for ending in endings if name.endswith(ending)), None)
+    return (name,) if mine is None else tuple(name.removesuffix(mine) + ending for ending in endings)
+
+
+def _rooms(
+    names: tuple[str, ...],
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: torch.dtype,
+    device: str | torch.device,
+) -> dict[str, torch.Tensor]:
+    """Memory for these tensors, as rows of one."""
+    if len(names) == 1:
+        return {names[0]: torch.empty(shapes[names[0]], dtype=dtype, device=device)}
+    heights = [shapes[name][0] for name in names]
+    whole = torch.empty((sum(heights), *shapes[names[0]][1:]), dtype=dtype, device=device)
+    return dict(zip(names, whole.split(heights)))
 
 
 # ---- recognising ---------------------------------------------------------------------------------------------
