@@ -6,6 +6,7 @@ What is shown of this machine (folders, flags) stays hidden on a shared page.
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import lru_cache
 from importlib import metadata
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from newbie_ui.engine.base import EngineStatus, PresetChoice
 from newbie_ui.presets import Preset
 from newbie_ui.settings import Settings, flag
+from newbie_ui.ui import words
 from newbie_ui.ui.access import is_shared
 from newbie_ui.ui.widgets import widget
 
@@ -35,8 +37,9 @@ WEIGHTS = (
 def build(ctx: PageContext) -> None:
     """Fill the tab."""
 
-    def settings_now(_: Any = None) -> Value:
-        return facts(ctx)
+    def settings_now(message: Any = None) -> Value:
+        language = message.get("language") if isinstance(message, Mapping) else None
+        return {**facts(ctx), "helps": words.helps().get(str(language), {})}
 
     widget("settings", {}, server_functions=[settings_now], elem_id="nb-settings")
 

@@ -4,7 +4,8 @@ Names and helps of the parameters come from `PARAMETERS`, so that they are writt
 their words through `gr.I18n`; our widgets read the same table in the browser.
 
 Sentences that other modules make in English have their translations in `i18n/sentences/<language>.json`: the English
-sentence with named holes, and what takes its place. `nb.told` in `static/core.js` finds them.
+sentence with named holes, and what takes its place. `nb.told` in `static/core.js` finds them. What settings and
+preset keys mean has its translations in `i18n/help/<language>.json`; they travel with the Settings tab only.
 """
 
 from __future__ import annotations
@@ -41,7 +42,17 @@ def words() -> Mapping[str, Mapping[str, str]]:
 @lru_cache(maxsize=1)
 def sentences() -> Mapping[str, Mapping[str, str]]:
     """{language: {English sentence with {holes}: the same in that language}}."""
-    files = sorted((FOLDER / "sentences").glob("*.json"))
+    return _tables("sentences")
+
+
+@lru_cache(maxsize=1)
+def helps() -> Mapping[str, Mapping[str, str]]:
+    """{language: {help of a setting or of a preset's key: the same in that language}}."""
+    return _tables("help")
+
+
+def _tables(folder: str) -> Mapping[str, Mapping[str, str]]:
+    files = sorted((FOLDER / folder).glob("*.json"))
     return MappingProxyType({path.stem: json.loads(path.read_text("utf-8")) for path in files})
 
 

@@ -274,3 +274,12 @@ def test_a_note_its_fix_and_a_refused_field_are_read_in_japanese(browser, site):
         refusal = "幅の 1001 は 16 の倍数ではありません。992 か 1008 にしてください。"
         expect(page.locator(".nb-err", has_text=refusal)).to_be_visible()
         expect(page.locator(".lint .err")).to_contain_text(refusal)
+
+
+def test_what_flags_and_preset_keys_mean_is_read_in_japanese(browser, site):
+    with opened(browser, site[0], locale="ja-JP") as page:
+        page.get_by_role("tab", name="設定").first.click()
+        helps = page.locator(".nb-s-keys dd span").filter(visible=True)
+        expect(page.locator(".nb-s-keys", has_text="--max-queue")).to_contain_text("待てるジョブの総数")
+        english = [text for text in helps.all_inner_texts() if ENGLISH.search(text)]
+        assert helps.count() > 20 and not english

@@ -1,14 +1,19 @@
 """The Settings tab: facts as plain data, and what guests of a shared page do not get to see."""
 
 import json
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
 
 from newbie_ui.engine.fake import FakeEngine
-from newbie_ui.settings import from_flags
+from newbie_ui.presets import Preset
+from newbie_ui.settings import Settings, from_flags
 from newbie_ui.ui import settings as tab
+from newbie_ui.ui import words
 from newbie_ui.ui.access import client_of, is_shared
+from newbie_ui.ui.actions import Actions
+from newbie_ui.ui.page import PageContext
 
 
 @pytest.fixture
@@ -16,7 +21,7 @@ def context(tmp_path, monkeypatch):
     monkeypatch.delenv("SPACE_ID", raising=False)
     engine = FakeEngine(step_s=0.0, loras=("ink", "watercolour"))
     engine.open()
-    yield SimpleNamespace(engine=engine, settings=from_flags({"output_dir": str(tmp_path)}, {}))
+    yield PageContext(Actions(engine, None), None, from_flags({"output_dir": str(tmp_path)}, {}))
     engine.close()
 
 
@@ -39,6 +44,19 @@ def test_a_preset_shows_the_keys_that_its_file_changes_with_their_help(context):
 def test_a_flag_that_was_given_is_marked(context):
     changed = {row[0] for row in tab.flag_facts(from_flags({"port": "7999"}, {})) if row[3]}
     assert changed == {"--port"}
+
+
+def test_what_settings_and_presets_mean_is_said_in_every_language(context):
+    facts = tab.facts(context)
+    shown = {help for _, _, help, _ in facts["flags"]}
+    shown |= {item.metadata["help"] for item in fields(Preset) if item.name not in ("name", "label", "summary")}
+    languages = set(words.words()) - {"en"}
+    assert set(words.helps()) == languages
+    for language in languages:
+        table = words.helps()[language]
+        assert shown <= set(table)
+        assert set(table) <= shown | {item.metadata.get("help") for item in fields(Settings)}  # nothing left over
+        assert all(text and text != english for english, text in table.items())
 
 
 def test_guests_see_no_folder_no_flag_no_source(context, monkeypatch):

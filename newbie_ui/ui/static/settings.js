@@ -33,13 +33,13 @@ nb.define("settings", function (w) {
       h("summary", {}, h("b", {}, nb.told(row.label)), row.recommended ? h("span.tag", {}, t("best_fit")) : null, h("span.sec.cut", {}, nb.told(row.fits ? row.summary : row.reason)),
         h("span.cost", {}, row.seconds ? (row.measured ? "" : "≈ ") + nb.seconds(row.seconds) : "", row.gb ? " · " + (row.measured ? "" : "≈ ") + gb(row.gb) : "")),
       row.fits ? null : h("p.sec", {}, nb.told(row.summary)),
-      h("dl.nb-s-keys", {}, row.keys.map(([key, value, help]) => [h("dt.mono", {}, key), h("dd", {}, h("b.mono", {}, value), h("span", {}, help))])));
+      h("dl.nb-s-keys", {}, row.keys.map(([key, value, help]) => [h("dt.mono", {}, key), h("dd", {}, h("b.mono", {}, value), h("span", {}, now.helps[help] || help))])));
     return card(t("presets"), t("settings_presets_note"), now.presets.map(line));
   }
   function flagCard(now) {
     if (!now.flags.length) return null;
     return card(t("settings_start"), t("settings_start_note"), h("dl.nb-s-keys", {}, now.flags.map(([name, value, help, changed]) =>
-      [h("dt.mono", {}, name), h("dd", {}, h("b.mono" + (changed ? ".changed" : ""), {}, value || "–"), h("span", {}, help))])));
+      [h("dt.mono", {}, name), h("dd", {}, h("b.mono" + (changed ? ".changed" : ""), {}, value || "–"), h("span", {}, now.helps[help] || help))])));
   }
   function aboutCard(now) {
     return card(t("settings_about"), null,
@@ -55,7 +55,7 @@ nb.define("settings", function (w) {
         h("div.col", {}, modelCard(now), now.folders.length ? card(t("settings_folders"), null, rows(now.folders.map(([name, path]) => [t("folder_" + name), path, true]))) : null, aboutCard(now)),
         h("div.col", {}, deviceCard(now), presetCard(now), card(t("settings_versions"), null, rows(now.versions)), flagCard(now)))));
   }
-  const ask = () => w.server.settings_now({}).then(draw, complain);
+  const ask = () => w.server.settings_now({ language: nb.locale() }).then(draw, complain);
   fill(w.element, h("div.nb-page", { style: { "min-height": "60dvh" } }));
   whenShown(w.element, ask);
   let before = null;
