@@ -196,12 +196,15 @@ class Routes:
         return fresh({"ids": self.shelf.drop_collection(collection_name(self._change(body).get("name")))})
 
     def add(self, request: Request, body: bytes) -> Response:
-        """One picture file is the body. What it is, its bytes say; its name is never used."""
+        """One picture file is the body. What it is, its bytes say; its name is only said again in a refusal."""
         self._may()
         path = self.temp_dir / f"import-{secrets.token_hex(8)}"
         try:
             path.write_bytes(body)
             return fresh(self.shelf.add(path))
+        except PictureError as error:
+            name = request.query_params.get("name", "this file")[:80]
+            raise PictureError(str(error).replace(repr(path.name), repr(name))) from error
         finally:
             path.unlink(missing_ok=True)
 

@@ -197,6 +197,8 @@ def stage(view: JobView, default_size: Sequence[int]) -> Value:
 
 def _ended(view: JobView) -> Value:
     shown = finished(record_of(view.results[-1])) if view.results else {"picture": None, "state": view.state}
+    if view.results and view.state == "cancelled":
+        shown["stopped_after"] = [len(view.results), view.step.pictures if view.step else len(view.results)]
     if view.failure is not None:
         failure = view.failure
         shown["error"] = {"message": failure.message, "field": failure.field, "reference": failure.reference}

@@ -262,5 +262,14 @@ def test_what_is_no_picture_is_refused_with_a_sentence(client, content, tmp_path
     assert client.get("/gallery/list").json()["total"] == 0
 
 
+def test_a_refusal_says_the_name_that_people_know(client):
+    for name, said in (("my cat.gif", "'my cat.gif'"), ("../x" * 99, "'../x"), ("", "''")):
+        answer = client.post("/gallery/import", params={"name": name}, content=b"GIF89a" + b"\0" * 50)
+        assert answer.json()["error"].startswith(said)
+        assert answer.json()["error"].endswith("is not a PNG, WebP or JPEG picture. Choose one of these.")
+        assert len(answer.json()["error"]) < 200
+    assert "'this file' is not" in client.post("/gallery/import", content=b"GIF89a").json()["error"]
+
+
 def test_guests_may_not_import(gallery, tmp_path):
     assert client_for(gallery, tmp_path, may_edit=False).post("/gallery/import", content=b"x").status_code == 403

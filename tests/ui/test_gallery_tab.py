@@ -303,9 +303,12 @@ def test_pictures_are_imported_and_what_is_none_is_told(page, site, tmp_path):
     page.get_by_role("button", name="More").last.click()
     with page.expect_file_chooser() as chooser:
         page.get_by_role("menuitem", name="Import pictures").click()
-    with page.expect_response("**/gallery/import") as refused:
+    with page.expect_response("**/gallery/import?*") as refused:
         chooser.value.set_files([bad])
     assert refused.value.status == 400
+    expect(page.locator(".nb-toast")).to_have_text(
+        f"0 of 1 imported. '{bad.name}' is not a PNG, WebP or JPEG picture. Choose one of these."
+    )
     page.get_by_role("button", name="More").last.click()
     with page.expect_file_chooser() as chooser:
         page.get_by_role("menuitem", name="Import pictures").click()

@@ -282,4 +282,5 @@ def test_what_flags_and_preset_keys_mean_is_read_in_japanese(browser, site):
         helps = page.locator(".nb-s-keys dd span").filter(visible=True)
         expect(page.locator(".nb-s-keys", has_text="--max-queue")).to_contain_text("待てるジョブの総数")
         english = [text for text in helps.all_inner_texts() if ENGLISH.search(text)]
-        assert helps.count() > 20 and not english
+        assert helps.count() > 20
+        assert not english

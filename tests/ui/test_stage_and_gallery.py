@@ -101,6 +101,17 @@ def test_a_stopped_job_leaves_the_last_picture_with_its_cost(page):
     expect(page.locator(".strip .on")).to_have_count(1)
 
 
+def test_a_series_that_is_stopped_says_how_far_it_came(page):
+    before = strip(page).count()
+    steps(page, 15)
+    page.locator(".num select").select_option("8")
+    page.locator("#nb-generate").click()
+    expect(strip(page)).not_to_have_count(before)
+    page.locator("body").press("Escape")
+    expect(page.locator(".nb-toast")).to_have_text(re.compile(r"^Stopped after [1-7] of 8\.$"))
+    expect(page.locator(".slot .big")).to_contain_text(" s")
+
+
 def test_a_preset_is_called_by_its_name_before_the_device_is_known(browser, page, site, monkeypatch):
     monkeypatch.setattr(site[2], "presets", lambda request=None: ())
     with opened(browser, site[0]) as other:

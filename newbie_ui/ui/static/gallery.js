@@ -276,9 +276,9 @@ nb.define("gallery", function (w) {
     for (const [k, file] of pictures.entries()) {
       nb.say(t("importing", { n: k + 1, total: pictures.length }));
       try {
-        await nb.parts.request("gallery/import", { method: "POST", body: file, headers: { "content-type": "application/octet-stream" } });
+        await nb.parts.request("gallery/import?name=" + encodeURIComponent(file.name), { method: "POST", body: file, headers: { "content-type": "application/octet-stream" } });
         added += 1;
-      } catch (error) { problem = file.name + ": " + error.message; }
+      } catch (error) { problem = error.message.includes(file.name) ? error.message : file.name + ": " + error.message; }
     }
     await refresh();
     nb.say(t("imported", { n: added, total: pictures.length }) + (problem ? " " + problem : ""));

@@ -126,7 +126,7 @@ nb.define("grid", function (w) {
     const failed = run.failed ? ", " + t("grid_failed_n", { n: run.failed }) : "";
     const words = run.state === "drawing" ? t("grid_drawing") : run.state === "stopping" ? t("grid_stopping")
       : run.active ? t("grid_progress", { k: run.done + run.failed, n: run.total }) + failed + (run.eta === null ? "" : ", " + t("grid_left", { time: clock(Math.ceil(run.eta)) }))
-        : nb.told(run.message) || (run.state === "stopped" ? t("grid_stopped", { k: run.done, n: run.total }) : t("grid_made", { k: run.done, n: run.total })) + failed;
+        : nb.told(run.message) || (run.state === "stopped" ? t("stopped_after", { k: run.done, n: run.total }) : t("grid_made", { k: run.done, n: run.total })) + failed;
     if (line.textContent !== words) line.textContent = words;
     line.classList.toggle("bad", Boolean(run.message));
     const now = run.active ? "stop" + (run.state === "running") : run.sheet;
@@ -145,7 +145,7 @@ nb.define("grid", function (w) {
   }
   function ended() {
     if (run.sheet && !nb.state.jobs.length) emit("pick", run.sheet);
-    nb.say(run.message || (run.state === "stopped" ? t("grid_stopped", { k: run.done, n: run.total }) : t("grid_done")), run.sheet ? { label: t("grid_open"), run: () => nb.viewer.open(run.sheet, [run.sheet]) } : null);
+    nb.say(run.message || (run.state === "stopped" ? t("stopped_after", { k: run.done, n: run.total }) : t("grid_done")), run.sheet ? { label: t("grid_open"), run: () => nb.viewer.open(run.sheet, [run.sheet]) } : null);
     check(0);
   }
   async function look() {

@@ -197,7 +197,8 @@ nb.define("stage", function (w) {
     draw();
     drawStrip();
     if (ended && value.picture) notify();
-    if (ended && v.state === "cancelled") nb.say(t("stopped"));
+    if (ended && v.stopped_after) nb.say(t("stopped_after", { k: v.stopped_after[0], n: v.stopped_after[1] }));
+    else if (ended && v.state === "cancelled") nb.say(t("stopped"));
     if (ended) emit("picture-done", v);
     if (v.finished) emit("ask");
     if (v.warning && before.warning !== v.warning) nb.say(v.warning);
