@@ -1,6 +1,6 @@
-"""Optional packages of kernels, imported in a thread while weights are read.
+"""Optional packages of kernels, imported in a thread while the model is read.
 
-Each takes seconds, and the first picture would wait for them. Whoever needs one imports it as usual, and waits for the
+They take seconds, and the first picture would wait for them. Whoever needs one imports it as usual, and waits for the
 rest of it at most.
 """
 
@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from threading import Thread
 
+from newbie_ui.engine.compile import use_disk_cache
 from newbie_ui.model import flash4, gated
 
 log = logging.getLogger(__name__)
@@ -18,8 +19,9 @@ log = logging.getLogger(__name__)
 PACKAGES = (gated.PACKAGE, flash4.PACKAGE)  # in the order in which they are needed
 
 
-def import_all(names: Sequence[str] = PACKAGES) -> Thread:
+def import_packages(names: Sequence[str] = PACKAGES) -> Thread:
     """Begin to import what is installed of these; what is missing or broken is left to whoever needs it."""
+    use_disk_cache()  # they look for it at their import
     thread = Thread(target=_import, args=(names,), name="kernel packages", daemon=True)
     thread.start()
     return thread

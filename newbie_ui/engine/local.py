@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from newbie_ui.engine import ahead
 from newbie_ui.engine.base import PictureSink, PresetChoice
 from newbie_ui.engine.choices import preset_choices
 from newbie_ui.engine.compile import nothing_compiled
@@ -148,6 +149,8 @@ class LocalEngine(QueuedEngine):
     def _load(self) -> None:
         device = find_device(self._settings.device)
         self.device = describe_device(device)
+        if device.type == "cuda":
+            ahead.import_packages()
         self._loading("Looking at the model")
         self.model = self._source.describe(self._loading)
         log.info("model %s on %s (%.1f GB)", self.model.name, self.device.name, self.device.total_gb)

@@ -17,7 +17,7 @@ import psutil
 import torch
 from diffusers import FirstBlockCacheConfig
 
-from newbie_ui.engine import ahead, attention, compile, quantize, stripes
+from newbie_ui.engine import attention, compile, quantize, stripes
 from newbie_ui.engine.graphs import GraphedForward
 from newbie_ui.engine.measure import GB, len_cores
 from newbie_ui.engine.pairs import SideBySide
@@ -69,7 +69,7 @@ class Rig:
             return
         before, self.plan = self.plan, None  # a failure half-way leaves no plan that claims to be applied
         if plan.compile != "off" or plan.compile_vae or self.device.type == "cuda":  # attention kernels compile too
-            compile.use_disk_cache()  # their packages read it when they are imported
+            compile.use_disk_cache()
         if self.pipe is None or before is None or before.weights != plan.weights:
             self._read(plan)
             before = None
@@ -150,8 +150,6 @@ class Rig:
         if self.pipe is not None:
             log.info("reading the weights again for preset %s", plan.preset)
             self.close()
-        if self.device.type == "cuda":
-            ahead.import_all()
         dtype = getattr(torch, plan.dtype)
         pipe = self._load(dtype, self._progress, self._places(plan))
         pipe.set_progress_bar_config(disable=True)

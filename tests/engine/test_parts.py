@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from newbie_ui.engine import attention
+from newbie_ui.engine import ahead, attention
 from newbie_ui.engine.base import DeviceInfo, ModelInfo
 from newbie_ui.engine.choices import preset_choices
 from newbie_ui.engine.compile import CompileState, use_disk_cache
@@ -558,3 +559,13 @@ def test_a_package_is_there_only_with_its_own_code(tmp_path, monkeypatch):
     assert attention.is_installed("outer_package.inner")
     assert not attention.is_installed("outer_package")
     assert not attention.is_installed("nothing.inner")
+
+
+def test_packages_of_kernels_are_imported_ahead_and_broken_ones_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "broken_kernels.py").write_text("raise OSError('no driver')")
+    (tmp_path / "good_kernels.py").write_text("import threading\nwhere = threading.current_thread().name")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(ahead, "use_disk_cache", lambda: None)
+    ahead.import_packages(("broken_kernels", "no_such_kernels", "good_kernels")).join()
+    assert sys.modules.pop("good_kernels").where == "kernel packages"
+    assert set(ahead.PACKAGES) == {"quack.gemm_interface", "flash_attn.cute"}

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from peft import LoraConfig
 from peft.tuners import lora
 
-from newbie_ui.engine import ahead, compile
+from newbie_ui.engine import compile
 from newbie_ui.engine.base import ModelInfo
 from newbie_ui.engine.embeddings import EmbeddingCache
 from newbie_ui.engine.plan import Plan
@@ -232,12 +232,3 @@ def test_a_plan_that_failed_half_way_is_applied_from_the_start_the_next_time(mon
     monkeypatch.undo()
     rig.use(PLAN)
     assert len(loads) == 2
-
-
-def test_packages_of_kernels_are_imported_ahead_and_broken_ones_left_alone(tmp_path, monkeypatch):
-    (tmp_path / "broken_kernels.py").write_text("raise OSError('no driver')")
-    (tmp_path / "good_kernels.py").write_text("import threading\nwhere = threading.current_thread().name")
-    monkeypatch.syspath_prepend(tmp_path)
-    ahead.import_all(("broken_kernels", "no_such_kernels", "good_kernels")).join()
-    assert sys.modules.pop("good_kernels").where == "kernel packages"
-    assert set(ahead.PACKAGES) == {"quack.gemm_interface", "flash_attn.cute"}
