@@ -178,6 +178,7 @@ class Arrival:
 def test_what_goes_through_pinned_memory_arrives_whole_in_the_type_that_is_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Event", Arrival)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "present")
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda memory: memory)
     way = upload.Upload("cuda", piece_bytes=64)
     for shape in ((100,), (3, 50), (2, 3, 5), (), (0, 4)):
         for kind in (torch.bfloat16, torch.float32, torch.float64):

@@ -16,9 +16,8 @@ class Upload:
     """Copies to one device; keeps two pieces of pinned memory meanwhile, none where the device is the processor."""
 
     def __init__(self, device: str | torch.device, piece_bytes: int = PIECE_BYTES):
-        self._device = torch.device(device)
         self._bytes = piece_bytes
-        self._pieces = [_Piece(piece_bytes), _Piece(piece_bytes)] if self._device.type == "cuda" else []
+        self._pieces = [_Piece(piece_bytes), _Piece(piece_bytes)] if torch.device(device).type == "cuda" else []
 
     def copy(self, place: Tensor, source: Tensor) -> None:
         """place ← source, converted to place's type; source may go right after, work queued later finds it there.
@@ -42,7 +41,7 @@ class _Piece:
     """Pinned memory that is written again only after what was in it has arrived."""
 
     def __init__(self, size: int):
-        self._memory = torch.empty(size, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+        self._memory = torch.empty(size, dtype=torch.uint8).pin_memory()
         self._arrived = torch.cuda.Event()
 
     def send(self, place: Tensor, source: Tensor) -> None:
