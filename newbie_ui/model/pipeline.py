@@ -224,7 +224,7 @@ class NewbiePipeline(DiffusionPipeline):
         return self.vae.decode(z.to(compute_device(self.vae), self.vae.dtype), return_dict=False)[0]
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
-        return self.image_processor.postprocess(self.decode_pixels(latents).float(), output_type="pil")
+        return _pictures(self.decode_pixels(latents))
 
     @torch.no_grad()
     def encode_picture(self, pictures: Sequence[Image.Image]) -> Tensor:
@@ -296,7 +296,11 @@ class NewbiePipeline(DiffusionPipeline):
         latents = self._follow(self.denoise(positive, negative, latents, **options), callback_on_step_end)
         images = latents
         if output_type != "latent":
-            images = self.image_processor.postprocess(self.decode_pixels(latents).float(), output_type=output_type)
+            pixels = self.decode_pixels(latents)
+            if output_type == "pil":
+                images = _pictures(pixels)
+            else:
+                images = self.image_processor.postprocess(pixels.float(), output_type=output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
@@ -360,6 +364,12 @@ class NewbiePipeline(DiffusionPipeline):
     def save_pretrained(self, folder: str, **options: Any) -> None:
         """Write the folder that `from_pretrained` reads."""
         layout.save(folder, self.components, self.sidecar, **options)
+
+
+def _pictures(pixels: Tensor) -> list[Image.Image]:
+    """As diffusers' `postprocess` makes them, but in 8 bit before they leave the device: a quarter of the bytes."""
+    pixels = (pixels.float() * 0.5 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
+    return [Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
 
 
 def make_generators(seeds: Sequence[int | torch.Generator]) -> list[torch.Generator]:

@@ -485,3 +485,11 @@ def test_python_files_in_the_folder_are_never_run(folder, tmp_path):
         warnings.simplefilter("ignore")
         loaded(tmp_path / "m")
     assert not (tmp_path / "ran").exists()
+
+
+def test_pictures_are_those_of_diffusers_own_postprocess(pipe, monkeypatch):
+    pixels = torch.randn(2, 3, 24, 16, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(pipe, "decode_pixels", lambda latents: pixels)
+    for got, wanted in zip(pipe.decode(None), pipe.image_processor.postprocess(pixels, output_type="pil"), strict=True):
+        assert got.size == (16, 24)
+        assert got.tobytes() == wanted.tobytes()
