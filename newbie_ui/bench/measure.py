@@ -160,7 +160,7 @@ def exact_velocity(rig: Rig, width: int, height: int) -> Tensor | None:
     try:
         torch.set_float32_matmul_precision("highest")
         rig.pipe.transformer = copy.deepcopy(own).float()
-        rig.part_gates()
+        rig.part_products()
         attention.use(rig.pipe.transformer, "native")  # not every kernel takes float32
         return velocity(rig, width, height)
     except torch.OutOfMemoryError:

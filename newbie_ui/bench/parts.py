@@ -171,13 +171,16 @@ def hoisting(rig: Rig, width: int, height: int, rounds: int) -> dict[str, float]
 
 @torch.no_grad()
 def profile(rig: Rig, width: int, height: int) -> dict[str, Any]:
-    """One guided step: milliseconds by kind of kernel, between kernels, and the kernels that take longest."""
+    """One guided step without a negative prompt, as in the ladder.
+
+    Milliseconds by kind of kernel, between kernels, and the kernels that take longest.
+    """
     pipe, device = rig.pipe, rig.device
-    text = _texts(pipe.transformer.config, 1)
+    text, nothing = _texts(pipe.transformer.config, 1), _texts(pipe.transformer.config, 1, tokens=1)
     scheduler = pipe.make_scheduler(8)
     latents = pipe.prepare_latents([0], height, width)
     options = {"buckets": pipe.caption_buckets, "split": pipe.split_guidance}
-    steps = denoise(pipe.transformer, text, text, latents, scheduler, Guidance(4.5), **options)
+    steps = denoise(pipe.transformer, text, nothing, latents, scheduler, Guidance(4.5), **options)
     for _ in range(2):  # hoisted work and first calls
         next(steps)
     synchronize(device)

@@ -46,7 +46,7 @@ FLUX_VAE = {
 class Lumina2InNewbiesPlace(nn.Module):
     """diffusers' transformer behind the interface that `denoise` uses. Everything is computed at every step."""
 
-    is_cache_enabled = False
+    is_cache_enabled = packs = False
 
     def __init__(self, newbie: NewbieTransformer2DModel):
         super().__init__()

@@ -15,7 +15,6 @@ from newbie_ui.bench.setup import Bench, run_command, wait_until_warm
 from newbie_ui.engine.compile import graphs_built, seconds_compiling
 from newbie_ui.engine.local import LocalEngine
 from newbie_ui.engine.stages import WARM_BUCKETS, shapes_to_warm
-from newbie_ui.model.fit import bucket_for
 
 
 def measure_shapes(bench: Bench, engine: LocalEngine) -> dict[str, Any]:
@@ -51,10 +50,10 @@ def measure_shapes(bench: Bench, engine: LocalEngine) -> dict[str, Any]:
 
 
 def _prompt_for(engine: LocalEngine, bucket: int) -> str:
-    """A prompt that needs this caption length: tags are added until it does."""
+    """A prompt that needs this caption length, with an empty negative one: tags are added until it does."""
     system = engine.model.defaults.get("system_prompt", "")
     text = "blue_hair"
-    while bucket_for(engine.count_tokens([f"{system} {text}"])[0] + 1) < bucket:
+    while engine.rig.bucket_for([tokens + 1 for tokens in engine.count_tokens([f"{system} {text}", ""])]) < bucket:
         text += " smile"
     return text
 

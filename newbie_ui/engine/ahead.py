@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from threading import Thread
 
 from newbie_ui.engine.compile import use_disk_cache
-from newbie_ui.model import flash4, gated
+from newbie_ui.model import flash4, products
 
 log = logging.getLogger(__name__)
 
-PACKAGES = (gated.PACKAGE, flash4.PACKAGE)  # in the order in which they are needed
+PACKAGES = (products.PACKAGE, products.EPILOGUES, flash4.PACKAGE)  # in the order in which they are needed
 
 
 def import_packages(names: Sequence[str] = PACKAGES) -> Thread:

@@ -44,6 +44,7 @@ def candidates(device: torch.device) -> tuple[str, ...]:
     return tuple(n for n in CARD_CANDIDATES if n not in PACKAGES or is_installed(PACKAGES[n]))
 
 
+@lru_cache
 def is_installed(package: str) -> bool:
     """Whether a package is there itself, not just a folder of its name that others put something into."""
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from newbie_ui.model import flash4, gated
+from newbie_ui.model import flash4, products
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def use_disk_cache(environ: MutableMapping[str, str] = os.environ) -> None:
         return
     environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     flash4.use_disk_cache(folder / "flash4", environ)
-    environ.setdefault(gated.CACHE, str(folder / "gated"))
+    environ.setdefault(products.CACHE, str(folder / "products"))
 
 
 def compile_blocks(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from newbie_ui.model.attention import Rotary
+from newbie_ui.model.packing import Packing
 from newbie_ui.model.transformer import Caption, Modulation
 
 log = logging.getLogger(__name__)
@@ -54,15 +55,15 @@ class GraphedForward:
         return len(self._shapes)
 
     def __call__(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        caption, rotary, modulation = (kwargs.get(name) for name in ("caption", "rotary", "modulation"))
+        caption, rotary, modulation, packing = map(kwargs.get, ("caption", "rotary", "modulation", "packing"))
         ready = caption is not None and rotary is not None and modulation is not None
         patches = hidden_states[:, :1].numel() // self._transformer.config.patch_size**2
         if not ready or args or kwargs.get("return_dict", True) or patches > self._tokens:
             return self._forward(hidden_states, *args, **kwargs)
-        given = [hidden_states, *_tensors_of(caption, rotary, modulation)]
+        given = [hidden_states, *_tensors_of(caption, rotary, modulation, packing)]
         shape = tuple((*tensor.shape, tensor.dtype) for tensor in given)
         if shape not in self._shapes:
-            self._keep(shape, _Recorded(self._forward, given, caption, len(modulation.noise_refiner), self._record))
+            self._keep(shape, _Recorded(self._forward, given, kwargs, self._record))
         return (self._shapes[shape].replay(given),)
 
     def _keep(self, shape: Hashable, recorded: _Recorded) -> None:
@@ -75,15 +76,19 @@ class GraphedForward:
 class _Recorded:
     """One shape: the tensors that the graph reads, and its replay."""
 
-    def __init__(self, forward: Callable, given: Sequence[Tensor], caption: Caption, refiners: int, record: Record):
+    def __init__(self, forward: Callable, given: Sequence[Tensor], like: dict[str, Any], record: Record):
         self._held = [tensor.clone() for tensor in given]
         self._last = given
+        caption, packing, refiners = like["caption"], like.get("packing"), len(like["modulation"].noise_refiner)
         hidden_states, cos, sin, tokens, *rest = self._held
         mask = rest.pop(0) if caption.mask is not None else None
+        if packing is not None:
+            packing, rest = Packing(*rest[: len(packing)]), rest[len(packing) :]
         inputs = {
             "caption": Caption(tokens, caption.lengths, mask, pooled=None),
             "rotary": (cos, sin),
             "modulation": Modulation(rest[:refiners], rest[refiners:-1], rest[-1]),
+            "packing": packing,
             "return_dict": False,
         }
         self._replay = record(lambda: forward(hidden_states, **inputs)[0])
@@ -97,9 +102,10 @@ class _Recorded:
         return self._replay().clone()
 
 
-def _tensors_of(caption: Caption, rotary: Rotary, modulation: Modulation) -> list[Tensor]:
+def _tensors_of(caption: Caption, rotary: Rotary, modulation: Modulation, packing: Packing | None) -> list[Tensor]:
     mask = [] if caption.mask is None else [caption.mask]
-    return [*rotary, caption.tokens, *mask, *modulation.noise_refiner, *modulation.layers, modulation.final]
+    adaln = [*modulation.noise_refiner, *modulation.layers, modulation.final]
+    return [*rotary, caption.tokens, *mask, *(packing or ()), *adaln]
 
 
 def _record(run: Run) -> Run:

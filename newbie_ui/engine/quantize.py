@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from newbie_ui.model import kernels
+from newbie_ui.model import kernels, products
 from newbie_ui.model.kernels import Rows
 from newbie_ui.model.transformer import FeedForward
 
@@ -93,6 +93,8 @@ class Fp8Linear(_QuantizedLinear):
 class Fp8FeedForward(FeedForward):
     """The same with its input in 8 bit for two layers at once, and what lies between the layers never written out."""
 
+    _scales: Tensor | None = None  # of both matrices, once they are one
+
     @property
     def takes_rows(self) -> bool:
         """Whether the input may come in 8 bit: not where a LoRA reads it, or what lies between the layers."""
@@ -103,7 +105,18 @@ class Fp8FeedForward(FeedForward):
             if not self.takes_rows or not kernels.usable(x):
                 return super().forward(x)
             return self.forward(kernels.quantized_rows(x)).to(x.dtype)
-        return self.w2.of_rows(kernels.gated_rows(self.w1.of_rows(x), self.w3.of_rows(x)))
+        if self._both is None:
+            return self.w2.of_rows(kernels.gated_rows(self.w1.of_rows(x), self.w3.of_rows(x)))
+        gated = products.gated_rows_product(*x, self._both, self._scales)
+        return self.w2.of_rows(kernels.quantized_rows(gated))
+
+    def join(self, device: torch.device) -> None:
+        super().join(device)
+        self._scales = products.paired_scales(*(layer.scale.to(device) for layer in (self.w1, self.w3)))
+
+    def part(self) -> None:
+        super().part()
+        self._scales = None
 
 
 class Int8Linear(_QuantizedLinear):

@@ -23,8 +23,9 @@ from newbie_ui.engine.measure import GB, len_cores
 from newbie_ui.engine.pairs import SideBySide
 from newbie_ui.engine.placement import STAYING, Placement
 from newbie_ui.engine.plan import Plan
-from newbie_ui.model import gated
-from newbie_ui.model.fit import CAPTION_BUCKETS
+from newbie_ui.model import products
+from newbie_ui.model.attention import NewbieAttention
+from newbie_ui.model.fit import CAPTION_BUCKETS, bucket_for
 from newbie_ui.model.lora import LoraSet
 from newbie_ui.model.lora_files import LoraShelf
 from newbie_ui.model.pipeline import NewbiePipeline
@@ -115,6 +116,16 @@ class Rig:
             padded = self.pipe.caption_buckets is not None
             self.use_attention(attention.fastest(self.device, dtype, *shape, padded=padded))
 
+    def bucket_for(self, lengths: Sequence[int], pictures: int = 1) -> int:
+        """The caption length that graphs are made for, given all texts of some pictures.
+
+        Of the longest one; or where all lie in one row, of those of a picture together.
+        """
+        pipe = self.pipe
+        if pipe.caption_buckets and pipe.transformer.packs and not pipe.split_guidance:
+            return bucket_for(-(-sum(lengths) // pictures))
+        return bucket_for(max(lengths))
+
     def tile(self, pixels: int) -> bool:
         """Switch decoding in stripes for a picture of this many pixels; returns whether it is on."""
         vae, tiled = self.pipe.vae, self.plan.tiling == "on"
@@ -166,18 +177,13 @@ class Rig:
         changed = {"transformer": plan.quantize != "off", "text_encoder": plan.quantize_text != "off"}
         return {name: self.device for name in STAYING[plan.offload] if not changed.get(name)}
 
-    def _will_join(self, plan: Plan, dtype: torch.dtype) -> bool:
-        stays = "transformer" in STAYING[plan.offload] and plan.quantize == "off"
-        return stays and gated.usable(self.device, dtype)
-
     def _place(self, plan: Plan) -> None:
         self._progress("Moving the model to its place", None)
         if self.placement is not None:
             self.placement.release()
-        if self._will_join(plan, self.pipe.transformer.dtype):
-            self._join_gates()
-        else:
-            self.part_gates()
+        self.part_products()
+        if "transformer" in STAYING[plan.offload]:
+            self._join_products()
         if self.placement is None:
             parts = {name: getattr(self.pipe, name) for name in PARTS}
             self.placement = Placement(parts, self.device, plan.offload)
@@ -185,18 +191,19 @@ class Rig:
             self.placement.move_to(plan.offload)
         self.free()
 
-    def _join_gates(self) -> None:
-        """Let feed-forwards that are to stay on the device use the kernel for both of their first matrices.
+    def _join_products(self) -> None:
+        """Let blocks that are to stay on the device use products that do more than multiply, where there are any.
 
         Joined before the rest moves up: single matrices that come to the device leave gaps that no joint one fits in.
         """
-        for feed_forward in _feed_forwards(self.pipe.transformer):
-            feed_forward.join(self.device)
+        for module in _joinable(self.pipe.transformer):
+            if products.usable(self.device, module.product_dtype):
+                module.join(self.device)
 
-    def part_gates(self) -> None:
+    def part_products(self) -> None:
         """Before weights are moved, or changed for others."""
-        for feed_forward in _feed_forwards(self.pipe.transformer):
-            feed_forward.part()
+        for module in _joinable(self.pipe.transformer):
+            module.part()
 
     def _compile(self, before: Plan | None, plan: Plan) -> None:
         if before is not None and _compile_settings(before) == _compile_settings(plan):
@@ -255,8 +262,8 @@ class Rig:
         return psutil.virtual_memory().available
 
 
-def _feed_forwards(transformer: torch.nn.Module) -> list[FeedForward]:
-    return [module for module in transformer.modules() if type(module) is FeedForward]
+def _joinable(transformer: torch.nn.Module) -> list[FeedForward | NewbieAttention]:
+    return [module for module in transformer.modules() if isinstance(module, (FeedForward, NewbieAttention))]
 
 
 def decode_bytes(pixels: int, vae: torch.nn.Module) -> float:

@@ -21,7 +21,7 @@ from newbie_ui.engine.plan import Plan
 from newbie_ui.engine.rig import Rig
 from newbie_ui.errors import RequestError
 from newbie_ui.model.denoise import DenoiseStep
-from newbie_ui.model.fit import CAPTION_BUCKETS, NEGATIVE_SYSTEM_PROMPT, bucket_for
+from newbie_ui.model.fit import NEGATIVE_SYSTEM_PROMPT, bucket_for
 from newbie_ui.model.pipeline import make_generators
 from newbie_ui.model.schedule import Schedule, make_schedule
 from newbie_ui.model.text import Conditioning
@@ -43,7 +43,10 @@ class EncodedRow:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a compiled graph depends on. `bucket` is the caption length that all prompts are padded to."""
+    """What a compiled graph depends on.
+
+    `bucket` is the caption length that all texts are padded to; or where both of a picture lie in one row, together.
+    """
 
     width: int
     height: int
@@ -98,9 +101,8 @@ class Stages:
         if texts[0].negative is not None:
             negative = Conditioning.concatenate([text.negative.conditioning for text in texts])
         generators = make_generators([row.seed for row in rows])
-        longest = max(part.features.shape[1] for part in (positive, negative) if part is not None)
-        buckets = (bucket_for(longest),) if pipe.caption_buckets else None  # one for both passes, for one graph
-        self._rig.tune_attention(image_tokens(first) + (buckets or (longest,))[0])
+        bucket = self._bucket(rows, texts)
+        buckets = (bucket,) if pipe.caption_buckets else None  # one for both passes, for one graph
         with self._rig.placement.stage("denoise"):
             yield from pipe.denoise(
                 positive,
@@ -118,14 +120,19 @@ class Stages:
 
     def shape(self, rows: Sequence[ResolvedRequest], texts: Sequence[EncodedRow]) -> Shape:
         """What a compiled graph depends on."""
-        lengths = [t.conditioning.features.shape[1] for text in texts for t in (text.positive, text.negative) if t]
-        row, bucket = rows[0], bucket_for(max(lengths), CAPTION_BUCKETS)
+        row, bucket = rows[0], self._bucket(rows, texts)
         return Shape(row.width, row.height, len(rows), bucket, row.guidance_scale != 1, len(row.loras))
+
+    def _bucket(self, rows: Sequence[ResolvedRequest], texts: Sequence[EncodedRow]) -> int:
+        """Caption tokens that the graph for these texts is made for, once the attention kernel is chosen."""
+        lengths = [t.conditioning.features.shape[1] for text in texts for t in (text.positive, text.negative) if t]
+        self._rig.tune_attention(image_tokens(rows[0]) + bucket_for(max(lengths)))
+        return self._rig.bucket_for(lengths, len(rows))
 
     def warm(self, shape: Shape) -> None:
         """A step of each kind of this shape with made-up numbers, so that its graphs are built."""
         pipe = self._rig.pipe
-        full, short = (self._blank(shape.batch, tokens) for tokens in (shape.bucket, 1))
+        full, short = (self._blank(shape.batch, tokens) for tokens in (shape.bucket - 1, 1))
         latents = pipe.prepare_latents(list(range(shape.batch)), shape.height, shape.width)
         self._rig.tune_attention(shape.width * shape.height // SIZE_MULTIPLE**2 + shape.bucket)
         with self._rig.placement.stage("denoise"):

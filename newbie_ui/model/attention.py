@@ -13,9 +13,10 @@ from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 from torch import Tensor, nn
 
-from newbie_ui.model import kernels
+from newbie_ui.model import kernels, products
 from newbie_ui.model.flash4 import flash_attention_4
-from newbie_ui.model.kernels import PADDING_CHANNELS, PADDING_SCORE
+from newbie_ui.model.kernels import PADDING_CHANNELS, PADDING_SCORE, Rows
+from newbie_ui.model.packing import Packing
 
 PADDING_METHODS = ("auto", "mask", "channels")
 FLASH_4 = "flash_attn_4"  # beside the backends of diffusers
@@ -42,7 +43,8 @@ class NewbieAttnProcessor:
       for kernels that are slow with a mask or refuse it; shapes stay static.
     - ``auto``: channels on CUDA, mask elsewhere.
 
-    FlashAttention 4 needs neither: it is told how many tokens are real. Padding is last in all of them.
+    FlashAttention 4 needs neither: it is told how many tokens are real. Padding is last in all of them. It also takes
+    several pictures in one row (`Packing`).
     """
 
     _attention_backend = None  # set by `set_attention_backend`
@@ -50,16 +52,31 @@ class NewbieAttnProcessor:
     def __init__(self, padding: str = "auto"):
         self.padding = padding
 
-    def __call__(self, attn: NewbieAttention, hidden_states: Tensor, rotary: Rotary, token_mask: Tensor | None):
-        qkv = attn.qkv(hidden_states)
+    @property
+    def takes_packing(self) -> bool:
+        return self._attention_backend == FLASH_4
+
+    def __call__(
+        self,
+        attn: NewbieAttention,
+        hidden_states: Tensor | Rows,
+        rotary: Rotary,
+        token_mask: Tensor | None,
+        packing: Packing | None,
+        turns: Tensor | None,
+    ):
         mask = lengths = None
         if token_mask is not None and self._attention_backend == FLASH_4:
             lengths, token_mask = token_mask.sum(dim=1, dtype=torch.int32), None
-        elif token_mask is not None and (self.padding == "mask" or (self.padding == "auto" and not qkv.is_cuda)):
+        elif token_mask is not None and (self.padding == "mask" or (self.padding == "auto" and not rotary[0].is_cuda)):
             mask, token_mask = token_mask[:, None, None, :], None
-        q, k, v = self._heads(attn, qkv, rotary, token_mask)
+        heads = None
+        if turns is not None and self._attention_backend == FLASH_4:
+            heads = attn.heads_in_one_product(hidden_states, turns)
+        q, k, v = heads or self._heads(attn, attn.qkv(hidden_states), rotary, token_mask)
+        starts = None if packing is None else packing.starts
         parallel = getattr(self, "_parallel_config", None)
-        x = attend(q, k, v, self._attention_backend, attn.head_dim**-0.5, mask, lengths, parallel)
+        x = attend(q, k, v, self._attention_backend, attn.head_dim**-0.5, mask, lengths, starts, parallel)
         return attn.out(x[..., : attn.head_dim].flatten(2))
 
     def _heads(
@@ -85,6 +102,7 @@ def attend(
     scale: float,
     mask: Tensor | None = None,
     lengths: Tensor | None = None,
+    starts: Tensor | None = None,
     parallel: object | None = None,
 ) -> Tensor:
     """softmax(q·k·scale)·v (B, S, H, ≥ D) by one kernel; query head h reads key and value head h // (H / KV).
@@ -95,11 +113,11 @@ def attend(
         v: (B, S, KV, D), D ≤ W.
         backend: None is torch's choice.
         mask: True where a query may look, broadcast to (B, H, S, S).
-        lengths: (B,) int32, the real tokens of each row, for FlashAttention 4 alone.
+        lengths, starts: see `flash_attention_4`; for it alone.
         parallel: diffusers' ParallelConfig.
     """
     if backend == FLASH_4:
-        return flash_attention_4(q, k, v, lengths, scale)
+        return flash_attention_4(q, k, v, lengths, starts, scale)
     if backend is not AttentionBackendName._NATIVE_CUDNN:  # the others want v as wide as q and k
         v = F.pad(v, (0, q.shape[-1] - v.shape[-1]))
     grouped = parallel is None and backend in GROUPED and q.shape[2] != k.shape[2]
@@ -141,8 +159,57 @@ class NewbieAttention(nn.Module, AttentionModuleMixin):
         self.out = nn.Linear(n_heads * self.head_dim, dim, bias=False)
         self.q_norm = nn.RMSNorm(self.head_dim, eps=1e-6) if qk_norm else nn.Identity()
         self.k_norm = nn.RMSNorm(self.head_dim, eps=1e-6) if qk_norm else nn.Identity()
+        self._head_norms: Tensor | None = None  # see `products.head_norms`
         self.set_processor(processor)
 
-    def forward(self, hidden_states: Tensor, rotary: Rotary, token_mask: Tensor | None = None) -> Tensor:
-        """hidden_states (B, S, dim) → (B, S, dim). `token_mask` (B, S) is True for real tokens, None if all are."""
-        return self.processor(self, hidden_states, rotary, token_mask)
+    @property
+    def product_dtype(self) -> torch.dtype:
+        return self.qkv.weight.dtype
+
+    @property
+    def joined(self) -> bool:
+        return self._head_norms is not None
+
+    def join(self, device: torch.device) -> None:
+        """Let the product that makes queries and keys also norm and turn them (`products.heads_product`)."""
+        norms = (self.q_norm, self.k_norm)
+        if all(type(norm) is nn.RMSNorm for norm in norms):
+            weights = (norm.weight.detach().to(device) for norm in norms)
+            self._head_norms = products.head_norms(*weights, self.n_heads, self.n_kv_heads)
+
+    def part(self) -> None:
+        """Before anybody moves or exchanges the weights."""
+        self._head_norms = None
+
+    def heads_in_one_product(self, x: Tensor | Rows, turns: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Queries, keys and values (B, S, heads, head_dim), or None where that product cannot be used.
+
+        Args:
+            x: (B, S, dim).
+            turns: `products.turning_table` of these tokens.
+        """
+        first, layer = (self.n_heads + self.n_kv_heads) * self.head_dim, self.qkv
+        options = (self._head_norms, turns, self.head_dim, first, self.q_norm.eps) if self.joined else ()
+        if options and isinstance(x, Rows):
+            qkv = products.heads_rows_product(*x, layer.weight, layer.scale, *options)
+        elif options and type(layer) is nn.Linear and layer.weight.dtype == x.dtype:  # a LoRA adds to what it gives
+            qkv = products.heads_product(x, layer.weight, *options)
+        else:
+            return None
+        return qkv.unflatten(-1, (-1, self.head_dim)).split((self.n_heads, *(self.n_kv_heads,) * 2), dim=2)
+
+    def forward(
+        self,
+        hidden_states: Tensor | Rows,
+        rotary: Rotary,
+        token_mask: Tensor | None = None,
+        packing: Packing | None = None,
+        turns: Tensor | None = None,
+    ) -> Tensor:
+        """hidden_states (B, S, dim) → (B, S, dim).
+
+        Args:
+            token_mask: (B, S), True for real tokens, None if all are.
+            turns: `products.turning_table(rotary)`, for whom it is of use.
+        """
+        return self.processor(self, hidden_states, rotary, token_mask, packing, turns)

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -66,7 +67,8 @@ def denoise(
             DPMSolverMultistep and UniPCMultistep with flow sigmas. Noisy samplers draw from `generators`.
         guidance: see `Guidance`.
         generators: one for each picture, so that a picture does not depend on its neighbours.
-        buckets: caption lengths to pad to, for static shapes; None pads to the longest only.
+        buckets: caption lengths to pad to, for static shapes; None pads to the longest only. Where both passes lie in
+            one row (see `packing`), a picture's captions together are padded to one of them.
         split: conditional and unconditional prompts one after the other (no padding between them: best on a CPU)
             or in one batch (best on a GPU); None decides by the device.
         pair: how the two passes of a split step are run; None: one after the other.
@@ -75,10 +77,10 @@ def denoise(
     if max(sigmas) > 1.001:
         raise ValueError(f"Sigmas up to {max(sigmas):g} are no flow-matching schedule. Use sigmas from 1 to 0.")
     total = len(scheduler.timesteps)
-    latents = latents.to(compute_device(transformer), torch.float32)
-    velocity = _GuidedVelocity(
-        transformer, conditioning, negative, latents, sigmas[:total], guidance, buckets, split, pair
-    )
+    device, times = compute_device(transformer), [1 - sigma for sigma in sigmas[:total]]
+    latents = latents.to(device, torch.float32)
+    run = _Run(transformer, device, transformer.dtype, is_offloaded(transformer), latents.shape, times, buckets)
+    velocity = _GuidedVelocity(run, conditioning, negative, guidance, split, pair)
     options = {"return_dict": False}
     if generators and "generator" in inspect.signature(scheduler.step).parameters:
         options["generator"] = list(generators)
@@ -101,31 +103,54 @@ def _one_after_the_other(first: Callable[[], Tensor], second: Callable[[], Tenso
     return first(), second()
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What all passes of a picture share. Finding it out takes walks over all modules, so that is done once."""
+
+    transformer: NewbieTransformer2DModel
+    device: torch.device
+    dtype: torch.dtype
+    offloaded: bool
+    shape: torch.Size  # of the latents
+    times: Sequence[float]
+    buckets: tuple[int, ...] | None
+
+
 class _GuidedVelocity:
     """The velocity of a step: the conditional pass, and with guidance the unconditional one."""
 
-    def __init__(self, transformer, conditioning, negative, latents, sigmas, guidance, buckets, split, pair):
-        self.guidance, self.times = guidance, [1 - sigma for sigma in sigmas]
-        guided = any(guidance.acts_at(t) for t in self.times)
-        if guided and negative is None:
+    def __init__(self, run: _Run, conditioning, negative, guidance, split, pair):
+        self.run, self.guidance = run, guidance
+        self.guided = any(guidance.acts_at(t) for t in run.times)
+        if self.guided and negative is None:
             raise ValueError(
                 f"Guidance {guidance.scale:g} needs a negative conditioning: encode an empty text for it, or use 1."
             )
-        if guided and len(negative) == 1:
+        if self.guided and len(negative) == 1:
             negative = negative.select([0] * len(conditioning))
+        self.conditioning, self.negative = conditioning, negative
         self.pair = pair or _one_after_the_other
-        self.split = latents.device.type == "cpu" if split is None else split
-        common = (transformer, latents.shape, self.times, buckets)
-        self.conditional = _Pass("cond", conditioning, *common)
-        self.unconditional = _Pass("uncond", negative, *common) if guided and self.split else None
-        together = guided and not self.split
-        self.both = _Pass("both", Conditioning.concatenate([conditioning, negative]), *common) if together else None
+        self.split = run.device.type == "cpu" if split is None else split
+
+    @cached_property
+    def conditional(self) -> _Pass:
+        return _Pass("cond", self.run, self.conditioning)
+
+    @cached_property
+    def unconditional(self) -> _Pass:
+        return _Pass("uncond", self.run, self.negative)
+
+    @cached_property
+    def both(self) -> _Pass:
+        return _Pass("both", self.run, Conditioning.concatenate([self.conditioning, self.negative]))
 
     def __call__(self, latents: Tensor, i: int) -> Tensor:
-        if not self.guidance.acts_at(self.times[i]):
+        if not self.guidance.acts_at(self.run.times[i]):
             return self.conditional(latents, i)
-        if self.both is None:
-            passes = self.pair(lambda: self.conditional(latents, i), lambda: self.unconditional(latents, i))
+        if self.split:
+            # Made before they may run side by side, each in a thread of its own
+            conditional, unconditional = self.conditional, self.unconditional
+            passes = self.pair(lambda: conditional(latents, i), lambda: unconditional(latents, i))
             return self.guidance.combine(*passes)
         return self.guidance.combine(*self.both(torch.cat((latents, latents)), i).chunk(2))
 
@@ -133,13 +158,16 @@ class _GuidedVelocity:
 class _Pass:
     """Some prompts that go through the transformer together. Prepares itself at its first step."""
 
-    def __init__(self, name, conditioning, transformer, shape, times, buckets):
-        self.name, self.transformer, self.size, self.times = name, transformer, shape[-2:], times
-        self.dtype = transformer.dtype  # asking takes a walk over all modules
-        conditioning = conditioning.to(compute_device(transformer), self.dtype)
-        lengths = conditioning.lengths
+    def __init__(self, name: str, run: _Run, conditioning: Conditioning):
+        self.name, self.run = name, run
+        lengths, pictures, buckets = conditioning.lengths, run.shape[0], run.buckets
         longest = max(lengths)
-        self.conditioning = conditioning.padded(bucket_for(longest, buckets) if buckets else longest)
+        conditioning = conditioning.to(run.device, run.dtype)
+        self.conditioning = conditioning.padded(bucket_for(longest, buckets) if buckets else longest, longest)
+        self.room: int | None = None  # for real tokens, where this pass may lie in one row
+        if buckets and len(lengths) > 1:
+            room = pictures * bucket_for(-(-sum(lengths) // pictures), buckets)
+            self.room = min(room, self.conditioning.mask.numel())
         full = not buckets and min(lengths) == longest  # with buckets there always is a mask: one graph for all prompts
         self.mask = None if full else self.conditioning.mask
         self.inputs: list[dict] | None = None
@@ -147,23 +175,26 @@ class _Pass:
     def __call__(self, latents: Tensor, i: int) -> Tensor:
         if self.inputs is None:
             self.inputs = self._prepare()
-        named = self.transformer.cache_context(self.name) if self.transformer.is_cache_enabled else nullcontext()
+        transformer = self.run.transformer
+        named = transformer.cache_context(self.name) if transformer.is_cache_enabled else nullcontext()
         with named:
-            output = self.transformer(latents.to(self.dtype), **self.inputs[i], return_dict=False)
+            output = transformer(latents.to(self.run.dtype), **self.inputs[i], return_dict=False)
         return output[0].float()
 
     def _prepare(self) -> list[dict]:
         """The arguments of every step. What can be computed before the steps is, where the weights are at hand."""
         features, pooled = self.conditioning.features, self.conditioning.pooled
-        batch = len(features)
-        times = torch.tensor(self.times, dtype=torch.float32, device=features.device)
+        transformer, batch, size = self.run.transformer, len(features), self.run.shape[-2:]
+        times = torch.tensor(self.run.times, dtype=torch.float32, device=features.device)
         by_time = [{"timestep": time} for time in times[:, None].expand(-1, batch)]
-        if is_offloaded(self.transformer):
+        if self.run.offloaded:
             texts = {"encoder_hidden_states": features, "encoder_attention_mask": self.mask}
             return [{**step, **texts, "pooled_projections": pooled} for step in by_time]
-        caption = self.transformer.prepare_caption(features, self.mask, pooled)
-        shared = {"caption": caption, "rotary": self.transformer.prepare_rotary(caption, *self.size)}
+        caption = transformer.prepare_caption(features, self.mask, pooled)
+        shared = {"caption": caption, "rotary": transformer.prepare_rotary(caption, *size)}
+        if self.room is not None and transformer.packs:
+            shared["packing"] = transformer.prepare_packing(caption, *size, self.room)
         if len(times) * batch <= PREPARED_ROWS:
-            modulations = self.transformer.prepare_modulation(times, caption.pooled, batch, self.dtype)
+            modulations = transformer.prepare_modulation(times, caption.pooled, batch, self.run.dtype)
             by_time = [{"modulation": modulation} for modulation in modulations]
         return [{**step, **shared} for step in by_time]

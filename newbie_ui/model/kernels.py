@@ -6,8 +6,7 @@
     quantized_rows   a row in 8 bit with its scale
     gated_rows       silu(a)·b of the feed-forward, in 8 bit with its scale
 
-The compiler makes better kernels than `normed_rows` and its kin, and finds them itself; they are for running without
-it. Each reads its input once and writes its result once. They are torch operators, so they go into a compiled block as
+Each reads its input once and writes its result once. They are torch operators, so they go into a compiled block as
 they are. Promises: the numbers of the plain code up to rounding (the whole of a kernel is float32). For CUDA with
 Triton only: ask `usable`; the plain code is beside every call.
 """
@@ -29,8 +28,7 @@ except ImportError:  # torch for processors comes without
 PADDING_CHANNELS = 8  # attention kernels want head widths that are multiples of 8
 PADDING_SCORE = -30000.0  # fits float16; exp of it is exactly 0 after the softmax's shift
 FP8_MAX = 448.0  # of float8_e4m3fn
-TOKENS, GROUP = 16, 4  # of a picture, heads of each at most, for one program
-ROWS = 2  # of a picture, for one program
+TOKENS, GROUP = 32, 4  # of a picture, heads of each at most, for one program
 
 
 class Rows(NamedTuple):
@@ -74,23 +72,37 @@ def turned_heads(
 
 
 def normed_rows(
-    x: Tensor, weight: Tensor, modulation: Tensor, scale: int, eps: float, in_8_bit: bool = False
+    x: Tensor,
+    weight: Tensor,
+    modulation: Tensor,
+    scale: int,
+    eps: float,
+    in_8_bit: bool = False,
+    owner: Tensor | None = None,
 ) -> Tensor | Rows:
     """norm(x)·weight·(1 + scale) in the modulation's number format, or in 8 bit.
 
     Args:
-        x: (B, S, D), in any precision.
+        x: (B, S, D), in any precision; (1, S, D) with an owner.
         weight: (D,) of an RMS norm.
         modulation: (B, n·D), of which the part number `scale` is meant.
+        owner: (S,) whose modulation each token of the one row takes.
     """
     return _asked(
-        *_residual_rows(x.contiguous(), None, modulation, -1, None, scale, weight, eps, in_8_bit)[1:], in_8_bit
+        *_residual_rows(x.contiguous(), None, modulation, modulation, owner, -1, None, scale, weight, eps, in_8_bit)[
+            1:
+        ],
+        in_8_bit,
     )
 
 
-def residual_rows(x: Tensor, h: Tensor, weight: Tensor, modulation: Tensor, gate: int, eps: float) -> Tensor:
+def residual_rows(
+    x: Tensor, h: Tensor, weight: Tensor, modulation: Tensor, gate: int, eps: float, owner: Tensor | None = None
+) -> Tensor:
     """x + tanh(gate)·norm(h)·weight, in the precision of x (B, S, D)."""
-    return _residual_rows(x.contiguous(), h.contiguous(), modulation, gate, weight, -1, None, eps, False)[0]
+    return _residual_rows(
+        x.contiguous(), h.contiguous(), modulation, modulation, owner, gate, weight, -1, None, eps, False
+    )[0]
 
 
 def residual_normed_rows(
@@ -98,14 +110,26 @@ def residual_normed_rows(
     h: Tensor,
     weights: tuple[Tensor, Tensor],
     modulation: Tensor,
+    next_modulation: Tensor,
     parts: tuple[int, int],
     eps: float,
     in_8_bit: bool = False,
+    owner: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | Rows]:
-    """`residual_rows`, and `normed_rows` of that; weights and parts (gate, scale) in this order."""
+    """`residual_rows`, and `normed_rows` of that; weights, modulations and parts (gate, scale) in this order."""
     (weight, next_weight), (gate, scale) = weights, parts
     x, *normed = _residual_rows(
-        x.contiguous(), h.contiguous(), modulation, gate, weight, scale, next_weight, eps, in_8_bit
+        x.contiguous(),
+        h.contiguous(),
+        modulation,
+        next_modulation,
+        owner,
+        gate,
+        weight,
+        scale,
+        next_weight,
+        eps,
+        in_8_bit,
     )
     return x, _asked(*normed, in_8_bit)
 
@@ -176,7 +200,7 @@ def _turned_heads(
         v,
         tokens,
         cos.stride(0),
-        eps,
+        EPS=eps,
         HEADS=heads,
         KV_HEADS=kv_heads,
         GROUP=group,
@@ -197,6 +221,8 @@ def _residual_rows(
     x: Tensor,
     h: Tensor | None,
     modulation: Tensor,
+    next_modulation: Tensor,
+    owner: Tensor | None,
     gate: int,
     weight: Tensor | None,
     scale: int,
@@ -210,25 +236,26 @@ def _residual_rows(
     new_x = torch.empty_like(x) if adds else x.new_empty(0)
     y = x.new_empty(x.shape if norms else 0, dtype=torch.float8_e4m3fn if in_8_bit else modulation.dtype)
     y_scale = _empty_scale(x) if in_8_bit else x.new_empty(0, dtype=torch.float32)
-    _launcher(_residual)[(triton.cdiv(tokens, ROWS), batch)](
+    _launcher(_residual)[(tokens, batch)](
         x,
         h if adds else x,
         modulation.contiguous(),
+        next_modulation.contiguous(),
+        modulation if owner is None else owner,
         weight if adds else modulation,
         next_weight if norms else modulation,
         new_x,
         y,
         y_scale,
-        tokens,
         width,
         modulation.shape[1],
         gate * width,
         scale * width,
-        eps,
+        EPS=eps,
         ADDS=adds,
         NORMS=norms,
+        OWNED=owner is not None,
         IN_8_BIT=in_8_bit,
-        ROWS=ROWS,
         **_blocks(width),
         MOST=FP8_MAX,
         num_warps=8,
@@ -283,7 +310,7 @@ if triton is not None:
         v,
         tokens,
         rotary_stride,
-        eps,
+        EPS: tl.constexpr,
         HEADS: tl.constexpr,
         KV_HEADS: tl.constexpr,
         GROUP: tl.constexpr,
@@ -320,7 +347,7 @@ if triton is not None:
             for number in range(GROUP):
                 head = first + number
                 x = tl.load(given + head * WIDTH, mask=inside, other=0.0).to(tl.float32)
-                x = x * tl.rsqrt(tl.sum(x * x, axis=1) / WIDTH + eps)[:, None] * weight
+                x = x * tl.rsqrt(tl.sum(x * x, axis=1) / WIDTH + EPS)[:, None] * weight
                 even, odd = tl.split(tl.reshape(x, (TOKENS, PAIRS, 2)))
                 y = tl.reshape(tl.join(even * c - odd * s, odd * c + even * s), (TOKENS, 2 * PAIRS))
                 if first < HEADS:
@@ -348,59 +375,53 @@ if triton is not None:
         x,
         h,
         modulation,
+        next_modulation,
+        owner,
         weight,
         next_weight,
         new_x,
         y,
         y_scale,
-        tokens,
         width,
         modulation_stride,
         gate_start,
         scale_start,
-        eps,
+        EPS: tl.constexpr,
         ADDS: tl.constexpr,
         NORMS: tl.constexpr,
+        OWNED: tl.constexpr,
         IN_8_BIT: tl.constexpr,
-        ROWS: tl.constexpr,
         FIRST: tl.constexpr,
         REST: tl.constexpr,
         MOST: tl.constexpr,
     ):
-        """Some rows of one picture, one after the other; what they share stays in registers."""
-        batch = tl.program_id(1).to(tl.int64)
-        of_picture = modulation + batch * modulation_stride
+        token, batch = tl.program_id(0), tl.program_id(1).to(tl.int64)
+        row = batch * tl.num_programs(0) + token
+        at = row * width
+        row_0, row_1 = _load(x + at, width, FIRST, REST)
+        picture = tl.load(owner + token) if OWNED else batch
         if ADDS:
+            of_picture = modulation + picture * modulation_stride
+            added_0, added_1 = _load(h + at, width, FIRST, REST)
             gate_0, gate_1 = _load(of_picture + gate_start, width, FIRST, REST)
             weight_0, weight_1 = _load(weight, width, FIRST, REST)
-            gate_0 = _tanh(gate_0) * weight_0
-            gate_1 = _tanh(gate_1) * weight_1
+            inverse = _inverse_rms(added_0, added_1, width, EPS, FIRST, REST)
+            row_0 = (row_0 + _tanh(gate_0) * weight_0 * added_0 * inverse).to(new_x.dtype.element_ty)
+            row_1 = (row_1 + _tanh(gate_1) * weight_1 * added_1 * inverse).to(new_x.dtype.element_ty)
+            _store(new_x + at, row_0, row_1, width, FIRST, REST)
+            row_0 = row_0.to(tl.float32)
+            row_1 = row_1.to(tl.float32)
         if NORMS:
+            of_picture = next_modulation + picture * modulation_stride
             scale_0, scale_1 = _load(of_picture + scale_start, width, FIRST, REST)
             weight_0, weight_1 = _load(next_weight, width, FIRST, REST)
-            factor_0 = (1 + scale_0) * weight_0
-            factor_1 = (1 + scale_1) * weight_1
-        for number in range(ROWS):
-            token = tl.program_id(0) * ROWS + number
-            here = tl.where(token < tokens, width, 0)
-            at = (batch * tokens + token) * width
-            row_0, row_1 = _load(x + at, here, FIRST, REST)
-            if ADDS:
-                added_0, added_1 = _load(h + at, here, FIRST, REST)
-                inverse = _inverse_rms(added_0, added_1, width, eps, FIRST, REST)
-                row_0 = (row_0 + gate_0 * added_0 * inverse).to(new_x.dtype.element_ty)
-                row_1 = (row_1 + gate_1 * added_1 * inverse).to(new_x.dtype.element_ty)
-                _store(new_x + at, row_0, row_1, here, FIRST, REST)
-                row_0 = row_0.to(tl.float32)
-                row_1 = row_1.to(tl.float32)
-            if NORMS:
-                inverse = _inverse_rms(row_0, row_1, width, eps, FIRST, REST)
-                row_0 *= inverse * factor_0
-                row_1 *= inverse * factor_1
-                if IN_8_BIT:
-                    _store_quantized(row_0, row_1, y + at, y_scale + batch * tokens + token, here, FIRST, REST, MOST)
-                else:
-                    _store(y + at, row_0, row_1, here, FIRST, REST)
+            inverse = _inverse_rms(row_0, row_1, width, EPS, FIRST, REST)
+            row_0 *= inverse * (1 + scale_0) * weight_0
+            row_1 *= inverse * (1 + scale_1) * weight_1
+            if IN_8_BIT:
+                _store_quantized(row_0, row_1, y + at, y_scale + row, width, FIRST, REST, MOST)
+            else:
+                _store(y + at, row_0, row_1, width, FIRST, REST)
 
     @triton.jit
     def _quantize(rows, values, scale, width, FIRST: tl.constexpr, REST: tl.constexpr, MOST: tl.constexpr):
@@ -419,6 +440,7 @@ if triton is not None:
         x_1 = a_1 * tl.sigmoid(a_1) * b_1
         _store_quantized(x_0, x_1, values + start, scale + row, width, FIRST, REST, MOST)
 
+    # Epsilons are constants: as an argument within a compiled block a number is 64 bits wide, and so all it touches.
     # A row lies in two blocks, whose sizes have to be powers of two: 2304 = 2048 + 256, where one block would be 4096.
 
     @triton.jit
@@ -438,13 +460,13 @@ if triton is not None:
     def _store_quantized(x_0, x_1, values, scale, width, FIRST: tl.constexpr, REST: tl.constexpr, MOST: tl.constexpr):
         most = tl.max(tl.maximum(tl.max(tl.reshape(tl.abs(x_0), (REST, FIRST // REST)), axis=1), tl.abs(x_1)), axis=0)
         step = tl.maximum(most, 1e-12) / MOST
-        tl.store(scale, step, mask=width > 0)
+        tl.store(scale, step)
         _store(values, x_0 * (1 / step), x_1 * (1 / step), width, FIRST, REST)
 
     @triton.jit
-    def _inverse_rms(x_0, x_1, width, eps, FIRST: tl.constexpr, REST: tl.constexpr):
+    def _inverse_rms(x_0, x_1, width, EPS: tl.constexpr, FIRST: tl.constexpr, REST: tl.constexpr):
         squares = tl.sum(tl.reshape(x_0 * x_0, (REST, FIRST // REST)), axis=1) + x_1 * x_1
-        return tl.rsqrt(tl.sum(squares, axis=0) / width + eps)
+        return tl.rsqrt(tl.sum(squares, axis=0) / width + EPS)
 
     @triton.jit
     def _tanh(x):

@@ -1,6 +1,11 @@
-"""silu(x·w1)·(x·w3) in one kernel of the package quack-kernels, for Hopper: what lies between is never written out.
+"""Matrix products that do on the way out what comes next (the package quack-kernels, for Hopper).
 
-It wants both matrices as one, w3 behind w1. The rest of the feed-forward is a product like any other.
+    gated_product        a feed-forward's silu(x·w1)·(x·w3): what lies between is never written out
+    gated_rows_product   the same of a product in 8 bit
+    heads_product        an attention's queries, keys and values, normed and turned already
+    heads_rows_product   the same of a product in 8 bit
+
+Both matrices of a feed-forward have to be one, w3 behind w1. The kernels themselves are in `epilogues.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from newbie_ui.model import kernels
+
 log = logging.getLogger(__name__)
 
 PACKAGE = "quack.gemm_interface"
+EPILOGUES = "newbie_ui.model.epilogues"  # imports more of it
 CACHE = "QUACK_CACHE_DIR"  # environment: where it keeps compiled kernels
 CAPABILITY = 9  # its products are as fast as cuBLAS's there; elsewhere nobody measured
 # The fastest of eight for 8832 × 2304 by 2304 × 18432 on an H200: 0.93 ms, 1.06 ms with cuBLAS and the compiler.
@@ -22,24 +30,62 @@ TILE = {"tile_m": 128, "tile_n": 192, "pingpong": True, "cluster_m": 2, "cluster
 
 
 def usable(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the kernel is there, worth it, and right."""
-    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
+    """Whether the kernels for this number format are there, worth it, and right."""
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16, torch.float8_e4m3fn):
         return False
     return torch.cuda.get_device_capability(device)[0] == CAPABILITY and is_right(device, dtype)
 
 
 @lru_cache(maxsize=8)
 def is_right(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a small product gives what plain torch does; not if the package is missing or refuses. Remembered."""
-    x, both = (torch.randn(rows, 256, device=device, dtype=dtype) / 16 for rows in (256, 2 * 384))
-    gate, up = (x @ both.t()).float().chunk(2, dim=-1)
-    expected = F.silu(gate) * up
+    """Whether small products give what plain torch does; not if the package is missing or refuses. Remembered."""
     try:
-        error = (gated_product(x, both).float() - expected).norm() / expected.norm()
+        errors = [_error(*pair) for pair in _small_products(device, dtype)]
     except Exception as error:  # packages of kernels fail in any way they like
-        log.info("no gated product: %s", str(error)[:120])
+        log.info("no products of quack-kernels in %s: %s", dtype, str(error)[:120])
         return False
-    return bool(error < 2e-2)
+    return max(errors) < 2e-2
+
+
+def _error(got: Tensor, wanted: Tensor) -> float:
+    return float((got.float() - wanted).norm() / wanted.norm())
+
+
+def _small_products(device: torch.device, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+    """(what a kernel gives, what it should be) for each of them."""
+    heads, kv_heads, width = 4, 2, 96
+    columns = (heads + 2 * kv_heads) * width
+    x, both, qkv = (torch.randn(rows, 256, device=device) for rows in (256, 2 * 384, columns))
+    norms = head_norms(*torch.rand(2, width, device=device), heads, kv_heads)
+    angles = torch.randn(256, width // 2, device=device)
+    rotary = (angles.cos(), angles.sin())
+    table, first = turning_table(rotary), (heads + kv_heads) * width
+    if dtype.itemsize > 1:
+        x, both, qkv = x.to(dtype), both.to(dtype) / 16, qkv.to(dtype)
+        got = (gated_product(x, both), heads_product(x, qkv, norms, table, width, first, 1e-6))
+    else:
+        (x, x_scale), *weights = map(_in_8_bit, (x, both / 16, qkv))
+        (both, both_scale), (qkv, qkv_scale) = weights
+        scales = paired_scales(*both_scale.flatten().chunk(2))
+        got = (gated_rows_product(x, x_scale, both, scales),)
+        got += (heads_rows_product(x, x_scale, qkv, qkv_scale.flatten(), norms, table, width, first, 1e-6),)
+        x, both, qkv = x.float() * x_scale, both.float() * both_scale, qkv.float() * qkv_scale
+    gate, up = (x @ both.t()).float().chunk(2, dim=-1)
+    split = ((heads + kv_heads) * width, kv_heads * width)
+    turned, values = (x @ qkv.t()).float().split(split, dim=-1)
+    turned = F.rms_norm(turned.unflatten(-1, (-1, width)), (width,), eps=1e-6) * norms[0, :first].view(-1, width)
+    even, odd = turned.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = (part[:, None] for part in rotary)
+    turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(1)
+    return list(zip(got, (F.silu(gate) * up, torch.cat((turned, values), dim=-1))))
+
+
+def _in_8_bit(rows: Tensor) -> tuple[Tensor, Tensor]:
+    scale = rows.abs().amax(dim=1, keepdim=True) / kernels.FP8_MAX
+    return (rows / scale).to(torch.float8_e4m3fn), scale
+
+
+# ---- a feed-forward's --------------------------------------------------------------------------------------------
 
 
 @torch.library.custom_op("newbie_ui::gated_product", mutates_args=())
@@ -61,6 +107,91 @@ def gated_product(x: Tensor, both: Tensor) -> Tensor:
     return gemm_gated(x.flatten(0, -2), both.t(), **options)[1].unflatten(0, x.shape[:-1])
 
 
-@gated_product.register_fake
-def _(x: Tensor, both: Tensor) -> Tensor:
-    return x.new_empty(*x.shape[:-1], both.shape[0] // 2)
+@torch.library.custom_op("newbie_ui::gated_rows_product", mutates_args=())
+def gated_rows_product(values: Tensor, scale: Tensor, both: Tensor, scales: Tensor) -> Tensor:
+    """silu(x·w1)·(x·w3) of rows in 8 bit, in bfloat16.
+
+    Args:
+        values, scale: (…, in) and (…, 1), see `kernels.Rows`.
+        both: (2·out, in) in 8 bit: the rows of w1, then those of w3.
+        scales: `paired_scales` of them.
+    """
+    from newbie_ui.model.epilogues import gated_rows  # likewise
+
+    return gated_rows(values.flatten(0, -2), scale.flatten(), both, scales).unflatten(0, values.shape[:-1])
+
+
+def paired_scales(of_w1: Tensor, of_w3: Tensor) -> Tensor:
+    """(out,) of each matrix → (1, 2·out) float32, as the kernel pairs their columns."""
+    return torch.stack((of_w1, of_w3), dim=1).view(1, -1).float()
+
+
+def _gated_like(x: Tensor, both: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.new_empty(*x.shape[:-1], both.shape[0] // 2, dtype=dtype)
+
+
+gated_product.register_fake(lambda x, both: _gated_like(x, both, x.dtype))
+gated_rows_product.register_fake(lambda values, scale, both, scales: _gated_like(values, both, torch.bfloat16))
+
+
+# ---- an attention's ----------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("newbie_ui::heads_product", mutates_args=())
+def heads_product(x: Tensor, qkv: Tensor, norms: Tensor, table: Tensor, width: int, first: int, eps: float) -> Tensor:
+    """x·qkv, whose first columns are normed and turned head by head.
+
+    Args:
+        x: (…, in).
+        qkv: (columns, in): queries, keys, values, head by head.
+        norms: `head_norms`.
+        table: (…, 2·width), `turning_table` of the same tokens.
+        width: of a head.
+        first: columns of queries and keys together; the values behind them stay as they are.
+
+    Returns:
+        (…, columns).
+    """
+    from newbie_ui.model.epilogues import heads
+
+    table = table.flatten(0, -2)
+    return heads(x.flatten(0, -2), qkv, None, norms, table, width, first, eps).unflatten(0, x.shape[:-1])
+
+
+@torch.library.custom_op("newbie_ui::heads_rows_product", mutates_args=())
+def heads_rows_product(
+    values: Tensor,
+    scale: Tensor,
+    qkv: Tensor,
+    qkv_scale: Tensor,
+    norms: Tensor,
+    table: Tensor,
+    width: int,
+    first: int,
+    eps: float,
+) -> Tensor:
+    """The same of rows in 8 bit and of a matrix in 8 bit with its scale (columns,), in bfloat16."""
+    from newbie_ui.model.epilogues import heads
+
+    scales, table = (scale.view(1, -1), qkv_scale.view(1, -1)), table.flatten(0, -2)
+    rows = heads(values.flatten(0, -2), qkv, scales, norms, table, width, first, eps)
+    return rows.unflatten(0, values.shape[:-1])
+
+
+def head_norms(q_weight: Tensor, k_weight: Tensor, heads: int, kv_heads: int) -> Tensor:
+    """(1, columns) float32: the weight of each column's norm, 1 for values."""
+    values = torch.ones_like(k_weight).repeat(kv_heads)
+    return torch.cat((q_weight.repeat(heads), k_weight.repeat(kv_heads), values)).float()[None]
+
+
+def turning_table(rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """(…, 2·width) float16, finer than bfloat16's rounding: cos and sin in turn, then what leaves a head as it is."""
+    turned = torch.stack(rotary, dim=-1).flatten(-2).half()
+    still = torch.tensor((1.0, 0.0), dtype=torch.float16, device=turned.device).repeat(turned.shape[-1] // 2)
+    return torch.cat((turned, still.expand_as(turned)), dim=-1)
+
+
+heads_product.register_fake(lambda x, qkv, *_: x.new_empty(*x.shape[:-1], len(qkv)))
+heads_rows_product.register_fake(
+    lambda values, scale, qkv, *_: values.new_empty(*values.shape[:-1], len(qkv), dtype=torch.bfloat16)
+)

@@ -41,9 +41,12 @@ class Conditioning:
         """Real tokens of each prompt. Waits for the device: not for use between steps."""
         return self.mask.sum(dim=1).tolist()
 
-    def padded(self, length: int) -> Conditioning:
-        """The same with room for `length` tokens. Real tokens are never cut off."""
-        longest = max(self.lengths)
+    def padded(self, length: int, longest: int | None = None) -> Conditioning:
+        """The same with room for `length` tokens. Real tokens are never cut off.
+
+        `longest`: the most real tokens of any prompt, if they are known: counting them waits for the device.
+        """
+        longest = max(self.lengths) if longest is None else longest
         if length < longest:
             raise ValueError(f"{longest} tokens do not fit a caption length of {length}.")
         features, mask = self.features[:, :length], self.mask[:, :length]

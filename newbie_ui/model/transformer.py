@@ -19,9 +19,10 @@ tokens once their positions are given, so padding goes last and all shapes are s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from newbie_ui.errors import CheckpointError
-from newbie_ui.model import gated, kernels
+from newbie_ui.model import kernels, products
 from newbie_ui.model.attention import (
     PADDING_METHODS,
     NewbieAttention,
@@ -43,6 +44,8 @@ from newbie_ui.model.attention import (
     NewbieJointAttnProcessor,
     Rotary,
 )
+from newbie_ui.model.kernels import Rows
+from newbie_ui.model.packing import Packing, make_packing
 
 THETA = 10000.0  # base of the rotary frequencies and of the time embedding
 TIME_CHANNELS = 256
@@ -87,8 +90,12 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         bare = type(self.w1) is nn.Linear and type(self.w3) is nn.Linear  # a LoRA reads what lies between
         if self._both is not None and bare and self._both.dtype == x.dtype:
-            return self.w2(gated.gated_product(x, self._both))
+            return self.w2(products.gated_product(x, self._both))
         return self.w2(F.silu(self.w1(x)) * self.w3(x))
+
+    @property
+    def product_dtype(self) -> torch.dtype:
+        return self.w1.weight.dtype
 
     def join(self, device: torch.device) -> None:
         """Let w1 and w3 share one matrix on the device, for `gated_product`; they stay usable by themselves.
@@ -109,7 +116,21 @@ def _stacked(first: Tensor, second: Tensor, device: torch.device) -> Tensor:
     one = first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()
     if one and first.device.type == device.type and second.data_ptr() == first.data_ptr() + first.nbytes:
         return first.as_strided((len(first) + len(second), first.shape[1]), first.stride(), first.storage_offset())
-    return torch.cat((first, second)).to(device)
+    stacked = torch.empty(len(first) + len(second), first.shape[1], dtype=first.dtype, device=device)
+    for part, weight in zip(stacked.split((len(first), len(second))), (first, second)):
+        part.copy_(weight)
+    return stacked
+
+
+class FirstNorm(NamedTuple):
+    """The norm before a block's attention."""
+
+    weight: Tensor  # (dim,)
+    modulation: Tensor  # (B, 4·dim) of the block, the scale of this norm first
+    in_8_bit: bool
+
+    def of(self, x: Tensor, eps: float, owner: Tensor | None) -> Tensor | Rows:
+        return kernels.normed_rows(x, self.weight, self.modulation, 0, eps, self.in_8_bit, owner)
 
 
 class NewbieRefinerBlock(nn.Module):
@@ -138,19 +159,26 @@ class NewbieRefinerBlock(nn.Module):
         token_mask: Tensor | None = None,  # (B, S)
         c: Tensor | None = None,  # (B, c_dim): time and pooled text
         modulation: Tensor | None = None,  # (B, 4·dim): adaLN_modulation(c), where it was computed before
-    ) -> Tensor:
+        packing: Packing | None = None,  # of hidden_states and rotary, if B pictures are in one row
+        turns: Tensor | None = None,  # rotary as a table, see `NewbieAttention.forward`
+        normed: Tensor | Rows | None = None,  # hidden_states, normed and modulated for attention already
+        following: FirstNorm | None = None,  # of the block that comes next: then the result is (x, its `normed`)
+    ) -> Tensor | tuple[Tensor, Tensor | Rows]:
         x = hidden_states
         if c is None and modulation is None:
             x = x + self.attention_norm2(self.attention(self.attention_norm1(x), rotary, token_mask))
             return x + self.ffn_norm2(self.feed_forward(self.ffn_norm1(x)))
         if modulation is None:
             modulation = self.adaLN_modulation(c)
-        if not torch.compiler.is_compiling() and self._can_fuse(x):
-            return self._fused(x, rotary, token_mask, modulation)
+        if self.can_fuse(x):
+            attention = partial(self.attention, rotary=rotary, token_mask=token_mask, packing=packing, turns=turns)
+            owner = None if packing is None else packing.owner
+            return self._fused(x, attention, modulation, owner, normed, following)
         dtype = modulation.dtype  # of the matrix products; everything else has x's precision, which may be higher
-        scale_msa, gate_msa, scale_mlp, gate_mlp = modulation.to(x.dtype).unsqueeze(1).chunk(4, dim=-1)
+        by_token = modulation.unsqueeze(1) if packing is None else packing.per_token(modulation)
+        scale_msa, gate_msa, scale_mlp, gate_mlp = by_token.to(x.dtype).chunk(4, dim=-1)
         h = self.attention_norm1(x) * (1 + scale_msa)
-        h = self.attention(h.to(dtype), rotary, token_mask)
+        h = self.attention(h.to(dtype), rotary, token_mask, packing, turns)
         x = x + gate_msa.tanh() * self.attention_norm2(h.to(x.dtype))
         h = self.ffn_norm1(x) * (1 + scale_mlp)
         h = self.feed_forward(h.to(dtype))
@@ -165,19 +193,38 @@ class NewbieRefinerBlock(nn.Module):
         """Whether attention and feed-forward want their input in 8 bit; then the norms before them write that."""
         return getattr(self.attention.qkv, "takes_rows", False), getattr(self.feed_forward, "takes_rows", False)
 
-    def _can_fuse(self, x: Tensor) -> bool:
-        """Not with a LoRA on a norm, nor where hooks bring the weights."""
+    def can_fuse(self, x: Tensor) -> bool:
+        """Whether kernels do all between the sublayers: not with a LoRA on a norm or hooks that bring the weights."""
         bare = all(type(norm) is RMSNorm and norm.weight.device == x.device for norm in self._norms)
         return bare and kernels.usable(x)
 
-    def _fused(self, x: Tensor, rotary: Rotary, token_mask: Tensor | None, modulation: Tensor) -> Tensor:
-        """The same with one kernel for all that lies between two sublayers, as the compiler has it."""
-        before_attention, after_attention, before_ffn, after_ffn = (norm.weight for norm in self._norms)
-        eps, (attention_rows, ffn_rows) = self.attention_norm1.eps, self._takes_rows
-        h = kernels.normed_rows(x, before_attention, modulation, 0, eps, attention_rows)
-        h = self.attention(h, rotary, token_mask)
-        x, h = kernels.residual_normed_rows(x, h, (after_attention, before_ffn), modulation, (1, 2), eps, ffn_rows)
-        return kernels.residual_rows(x, self.feed_forward(h), after_ffn, modulation, 3, eps)
+    def first_norm(self, modulation: Tensor) -> FirstNorm:
+        """What the block before needs to know to do this block's first norm."""
+        return FirstNorm(self.attention_norm1.weight, modulation, self._takes_rows[0])
+
+    def _fused(
+        self,
+        x: Tensor,
+        attention: Callable[[Tensor | Rows], Tensor],
+        modulation: Tensor,
+        owner: Tensor | None,
+        normed: Tensor | Rows | None,
+        following: FirstNorm | None,
+    ) -> Tensor | tuple[Tensor, Tensor | Rows]:
+        """The same with one kernel for all that lies between two sublayers, also of two blocks."""
+        _, after_attention, before_ffn, after_ffn = (norm.weight for norm in self._norms)
+        eps, ffn_rows = self.attention_norm1.eps, self._takes_rows[1]
+        if normed is None:
+            normed = self.first_norm(modulation).of(x, eps, owner)
+        h, between = attention(normed), (after_attention, before_ffn)
+        x, h = kernels.residual_normed_rows(x, h, between, modulation, modulation, (1, 2), eps, ffn_rows, owner)
+        h = self.feed_forward(h)
+        if following is None:
+            return kernels.residual_rows(x, h, after_ffn, modulation, 3, eps, owner)
+        between, next_modulation = (after_ffn, following.weight), following.modulation
+        return kernels.residual_normed_rows(
+            x, h, between, modulation, next_modulation, (3, 0), eps, following.in_8_bit, owner
+        )
 
 
 class NewbieBlock(NewbieRefinerBlock):
@@ -297,6 +344,7 @@ class NewbieTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, CacheMix
         caption: Caption | None = None,
         rotary: Rotary | None = None,
         modulation: Modulation | None = None,
+        packing: Packing | None = None,
         return_dict: bool = True,
     ) -> Transformer2DModelOutput | tuple[Tensor]:
         """The velocity (B, in_channels, h, w), `image - noise`, at one time.
@@ -310,6 +358,7 @@ class NewbieTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, CacheMix
             caption: `prepare_caption(...)`, in place of the three arguments above.
             rotary: `prepare_rotary(caption, h, w)`, to reuse it for all steps.
             modulation: one item of `prepare_modulation(...)`, in place of `timestep`.
+            packing: `prepare_packing(caption, h, w, …)`: the joint layers see all pictures in one row (see `packs`).
         """
         if hidden_states.dtype == torch.float16:
             raise ValueError("float16 overflows in this model. Use bfloat16, or float32 where there is no bfloat16.")
@@ -328,17 +377,39 @@ class NewbieTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, CacheMix
         n_image = x.shape[1]
         # Copied, so that the refiners' graph does not depend on the length of the caption
         image_rotary = tuple(t[:, :n_image].clone(memory_format=torch.contiguous_format) for t in rotary)
+        turns = self._turns(image_rotary)
         for block, ready in zip(self.noise_refiner, modulation.noise_refiner):
-            x = block(x, rotary=image_rotary, c=c, modulation=ready)
+            x = block(x, rotary=image_rotary, c=c, modulation=ready, turns=turns)
 
         x = torch.cat((x, caption.tokens.to(x.dtype)), dim=1)  # [image | caption | padding]
         mask = caption.mask if caption.mask is None else F.pad(caption.mask, (n_image, 0), value=True)
-        for block, ready in zip(self.layers, modulation.layers):
-            x = block(x, rotary=rotary, token_mask=mask, c=c, modulation=ready)
+        if packing is not None:
+            x, rotary, mask = packing.packed(x), tuple(packing.packed(table) for table in rotary), None
+        given = {"rotary": rotary, "token_mask": mask, "packing": packing, "turns": self._turns(rotary)}
+        if self._chains(x) and c is None:
+            firsts = [block.first_norm(ready) for block, ready in zip(self.layers, modulation.layers)]
+            normed = firsts[0].of(x, self.config.norm_eps, None if packing is None else packing.owner)
+            # The last one norms in vain, so that one compiled graph serves all
+            for block, ready, following in zip(self.layers, modulation.layers, (*firsts[1:], firsts[0])):
+                x, normed = block(x, modulation=ready, normed=normed, following=following, **given)
+        else:
+            for block, ready in zip(self.layers, modulation.layers):
+                x = block(x, c=c, modulation=ready, **given)
 
+        if packing is not None:
+            x = packing.images(x)
         x = self.final_layer(x, c=c, modulation=modulation.final)
         velocity = self._unpatchify(x[:, :n_image], height, width)
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
+
+    def _turns(self, rotary: Rotary) -> Tensor | None:
+        """These angles as attention's own products want them, if they are used."""
+        return products.turning_table(rotary) if self.layers[0].attention.joined and self.packs else None
+
+    def _chains(self, x: Tensor) -> bool:
+        """Whether each joint layer may do the first norm of the next: not where somebody stands between them."""
+        shared = any(block.attention.processor._parallel_config is not None for block in self.layers)
+        return not shared and not self.is_cache_enabled and all(block.can_fuse(x) for block in self.layers)
 
     # ---- what need not be done at every step ---------------------------------------------------------------------
 
@@ -367,6 +438,21 @@ class NewbieTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, CacheMix
             raise ValueError(f"Latents of {height}×{width} do not fit the rotary positions {self.config.axes_lens}.")
         image = _image_positions(caption.lengths, rows, columns)
         return self._rotary(torch.cat((image, _caption_positions(caption.lengths, caption.tokens.shape[1])), dim=1))
+
+    @property
+    def packs(self) -> bool:
+        """Whether the attention kernel in use takes several pictures in one row."""
+        processors = [block.attention.processor for block in self.layers]
+        return all(each.takes_packing and each._parallel_config is None for each in processors)
+
+    def prepare_packing(self, caption: Caption, height: int, width: int, room: int) -> Packing:
+        """How the tokens of these captions and latents of this height and width fit into one row.
+
+        Args:
+            room: for the real tokens of all captions together, at most as many as the captions with their padding.
+        """
+        patches = (height // self.config.patch_size) * (width // self.config.patch_size)
+        return make_packing(caption.lengths, caption.tokens.shape[1], patches, room)
 
     def prepare_modulation(
         self, timesteps: Tensor, pooled: Tensor | None, batch: int, dtype: torch.dtype

@@ -9,7 +9,6 @@ from diffusers import FirstBlockCacheConfig
 from newbie_ui.engine import compile
 from newbie_ui.engine.plan import Plan
 from newbie_ui.engine.rig import Rig
-from newbie_ui.model.transformer import NewbieRefinerBlock
 from tests import tiny
 
 torch._dynamo.config.suppress_errors = False
@@ -112,16 +111,6 @@ def test_the_noise_refiner_has_one_graph_a_size_whatever_the_caption(transformer
     for tokens in (3, 5, 6):
         transformer(*inputs(tokens=tokens))
     assert len(graphs) == 1 + 3
-
-
-@torch.no_grad()
-def test_the_compiler_makes_its_own_kernels_of_norms(transformer, monkeypatch):
-    """Ours are slower than its own; they are for running without it."""
-    eager = transformer(*inputs()).sample
-    monkeypatch.setattr(NewbieRefinerBlock, "_can_fuse", lambda self, x: True)
-    monkeypatch.delattr(NewbieRefinerBlock, "_fused")
-    compile.compile_blocks(transformer, backend="eager")
-    assert torch.allclose(transformer(*inputs()).sample, eager, atol=1e-5)
 
 
 @torch.no_grad()

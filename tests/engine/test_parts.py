@@ -31,6 +31,7 @@ from newbie_ui.model.fit import CAPTION_BUCKETS
 from newbie_ui.model.transformer import FeedForward
 from newbie_ui.presets import Preset
 from newbie_ui.request import GenerateRequest
+from tests import kernels as stand_ins
 from tests import tiny
 
 CPU = torch.device("cpu")
@@ -358,36 +359,7 @@ def fp8_layer():
 
 @pytest.fixture
 def plain_kernels(monkeypatch):
-    """Torch in place of the card's kernels, always usable; how often each is asked."""
-    asked = []
-
-    def quantized_rows(rows):
-        asked.append("quantized")
-        scale = rows.abs().amax(dim=-1, keepdim=True).float() / kernels.FP8_MAX
-        return kernels.Rows((rows / scale).to(torch.float8_e4m3fn), scale)
-
-    def gated_rows(a, b):
-        rows = quantized_rows(F.silu(a.float()) * b.float())
-        asked[-1] = "gated"
-        return rows
-
-    def normed_rows(x, weight, modulation, scale, eps, in_8_bit=False):
-        y = F.rms_norm(x, weight.shape, weight.to(x.dtype), eps) * (1 + modulation.chunk(4, dim=1)[scale][:, None])
-        rows = quantized_rows(y) if in_8_bit else y.to(modulation.dtype)
-        asked[-1:] = ["normed in 8 bit"] if in_8_bit else [*asked[-1:], "normed"]
-        return rows
-
-    def residual_rows(x, h, weight, modulation, gate, eps):
-        return x + modulation.chunk(4, dim=1)[gate][:, None].tanh() * F.rms_norm(h, weight.shape, weight, eps)
-
-    def residual_normed_rows(x, h, weights, modulation, parts, eps, in_8_bit=False):
-        x = residual_rows(x, h, weights[0], modulation, parts[0], eps)
-        return x, normed_rows(x, weights[1], modulation, parts[1], eps, in_8_bit)
-
-    for stand_in in (quantized_rows, gated_rows, normed_rows, residual_rows, residual_normed_rows):
-        monkeypatch.setattr(kernels, stand_in.__name__, stand_in)
-    monkeypatch.setattr(kernels, "usable", lambda tensor: True)
-    return asked
+    return stand_ins.install(monkeypatch)
 
 
 @torch.no_grad()
@@ -521,7 +493,7 @@ def test_compiled_code_is_kept_in_the_users_cache(tmp_path):
             "TORCHINDUCTOR_CACHE_DIR": mine,
             "FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED": "1",
             "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR": f"{mine}/flash4",
-            "QUACK_CACHE_DIR": f"{mine}/gated",
+            "QUACK_CACHE_DIR": f"{mine}/products",
         }
     blocked = {"TORCHINDUCTOR_CACHE_DIR": "/proc/none"}
     use_disk_cache(blocked)
@@ -568,4 +540,4 @@ def test_packages_of_kernels_are_imported_ahead_and_broken_ones_left_alone(tmp_p
     monkeypatch.setattr(ahead, "use_disk_cache", lambda: None)
     ahead.import_packages(("broken_kernels", "no_such_kernels", "good_kernels")).join()
     assert sys.modules.pop("good_kernels").where == "kernel packages"
-    assert set(ahead.PACKAGES) == {"quack.gemm_interface", "flash_attn.cute"}
+    assert set(ahead.PACKAGES) == {"quack.gemm_interface", "newbie_ui.model.epilogues", "flash_attn.cute"}

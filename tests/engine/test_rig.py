@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import sys
-import types
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from peft import LoraConfig
 from peft.tuners import lora
 
-from newbie_ui.engine import compile
+from newbie_ui.engine import attention, compile
 from newbie_ui.engine.base import ModelInfo
 from newbie_ui.engine.embeddings import EmbeddingCache
 from newbie_ui.engine.plan import Plan
 from newbie_ui.engine.resolve import resolve
 from newbie_ui.engine.rig import Rig, decode_bytes
 from newbie_ui.engine.stages import Shape, Stages
-from newbie_ui.model import gated
+from newbie_ui.model import products
+from newbie_ui.model.attention import NewbieAttention
 from newbie_ui.model.fit import CAPTION_BUCKETS
 from newbie_ui.model.transformer import FeedForward
 from newbie_ui.request import GenerateRequest
-from tests import tiny
+from tests import flash4, kernels, quack, tiny
 
 CPU = torch.device("cpu")
 INFO = ModelInfo("Tiny", "", "", True, "h", ((64, 64),), {"width": 64, "height": 64, "steps": 2, "guidance_scale": 4.0})
@@ -82,78 +81,143 @@ def test_what_stays_on_the_device_as_it_is_read_goes_straight_there(changes, str
 
 
 @pytest.fixture
-def gated_calls(monkeypatch):
-    """The package's function, as it documents itself, on every device; `calls` are the shapes of its weights."""
-
-    def gemm_gated(x, weights, *, activation, store_preact, concat_layout, config):
-        assert (activation, store_preact, concat_layout) == ("swiglu", False, ("B",))
-        calls.append(tuple(weights.shape))
-        gate, up = (x @ weights).chunk(2, dim=-1)
-        return None, F.silu(gate) * up
-
-    calls = []
-    for name in ("quack", "quack.gemm_config", "quack.gemm_interface"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    sys.modules["quack.gemm_config"].GemmConfig = dict
-    sys.modules["quack.gemm_interface"].gemm_gated = gemm_gated
-    monkeypatch.setattr(gated, "usable", lambda device, dtype: True)
-    return calls
+def calls(monkeypatch):
+    return quack.install(monkeypatch)
 
 
-def test_a_gated_product_has_to_be_there_and_right(gated_calls, monkeypatch):
-    gated.is_right.cache_clear()
-    assert gated.is_right(CPU, torch.bfloat16)
-    gated.is_right.cache_clear()
-    monkeypatch.setattr(sys.modules["quack.gemm_interface"], "gemm_gated", lambda x, w, **_: (None, (x @ w)[:, ::2]))
-    assert not gated.is_right(CPU, torch.bfloat16)
-    gated.is_right.cache_clear()
-    monkeypatch.delitem(sys.modules, "quack.gemm_interface")  # another package of that name
-    assert not gated.is_right(CPU, torch.bfloat16)
-    gated.is_right.cache_clear()
+def names(calls):
+    found = {call.name for call in calls}
+    calls.clear()
+    return found
 
 
-def test_both_first_matrices_are_one_product_where_the_transformer_stays(exact, gated_calls):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
+def test_products_have_to_be_there_and_right(calls, monkeypatch, dtype):
+    products.is_right.cache_clear()
+    assert products.is_right(CPU, dtype)
+    assert len(calls) == 2
+    broken, function = {
+        torch.bfloat16: ("quack.gemm_interface", "gemm_gated"),
+        torch.float8_e4m3fn: ("newbie_ui.model.epilogues", "heads"),
+    }[dtype]
+    right = getattr(sys.modules[broken], function)
+    nearly = {"gemm_gated": lambda x, w, **_: (None, (x @ w)[:, ::2]), "heads": lambda *args: right(*args).flip(1)}
+    monkeypatch.setattr(sys.modules[broken], function, nearly[function])
+    products.is_right.cache_clear()
+    assert not products.is_right(CPU, dtype)
+    monkeypatch.delattr(sys.modules[broken], function)  # another package of that name
+    products.is_right.cache_clear()
+    assert not products.is_right(CPU, dtype)
+    products.is_right.cache_clear()
+
+
+def test_both_first_matrices_are_one_product_where_the_transformer_stays(exact, calls):
     rig = make_rig()
     layers = len([m for m in rig.pipe.transformer.modules() if type(m) is FeedForward])
     weights = sum(p.nbytes for p in rig.pipe.transformer.parameters())
     storages = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in rig.pipe.transformer.parameters()}
     assert sum(storages.values()) == weights  # nothing is there twice
     for offload, joined in (("off", True), ("encoders", True), ("model", False), ("group", False), ("off", True)):
-        gated_calls.clear()
+        calls.clear()
         rig.use(replace(PLAN, offload=offload))
         assert np.abs(picture(rig) - exact).max() <= 1
-        assert bool(gated_calls) == joined
+        assert bool(calls) == joined
         if joined:
             ffn = rig.pipe.transformer.layers[0].feed_forward.w1
-            assert set(gated_calls) == {(ffn.in_features, 2 * ffn.out_features)}
-            assert len(gated_calls) >= layers
+            assert set(calls) == {quack.Call("gated", (2 * ffn.out_features, ffn.in_features))}
+            assert len(calls) >= layers
 
 
-def test_weights_in_8_bit_do_without_the_joint_product(gated_calls):
-    picture(make_rig(replace(PLAN, quantize="int8")))
-    assert not gated_calls
+@pytest.fixture
+def token_major(monkeypatch):
+    """FlashAttention 4 is there, and chosen."""
+    flash4.install(monkeypatch)
+    monkeypatch.setattr(attention, "is_installed", lambda package: True)
+    return replace(PLAN, attention="flash_attn_4")
 
 
-def test_a_lora_reads_what_the_joint_product_would_not_write(gated_calls):
+@pytest.mark.parametrize("together", [True, False])
+def test_heads_come_out_of_their_product_normed_and_turned(exact, calls, token_major, together):
+    rig = make_rig(token_major)
+    rig.pipe.split_guidance, rig.pipe.caption_buckets = not together, CAPTION_BUCKETS
+    assert np.abs(picture(rig) - exact).max() <= 1  # also of two captions in one row
+    assert names(calls) == {"gated", "heads"}
+    rig.use(replace(token_major, attention="native"))  # reads head by head
+    assert np.abs(picture(rig) - exact).max() <= 1
+    assert names(calls) == {"gated"}
+
+
+def test_weights_in_8_bit_have_products_of_their_own(calls, token_major, monkeypatch):
+    """Only where kernels write rows in 8 bit; the caption's refiner stays in the usual format."""
+    plan = replace(token_major, quantize="fp8")
+    plain = picture(make_rig(replace(PLAN, quantize="fp8")))
+    assert names(calls) == {"gated"}
+    rig = make_rig(plan)
+    kernels.install(monkeypatch)
+    assert np.abs(picture(rig) - plain).mean() < 1
+    assert names(calls) == {"gated", "gated rows", "heads rows"}
+    picture(make_rig(replace(token_major, quantize="int8")))
+    assert names(calls) == {"gated"}
+
+
+def test_a_lora_reads_what_the_joint_product_would_not_write(calls):
     rig = make_rig()
     expected = picture(rig)
-    gated_calls.clear()
+    calls.clear()
     for feed_forward in (m for m in rig.pipe.transformer.modules() if type(m) is FeedForward):
         feed_forward.w1 = lora.Linear(feed_forward.w1, "default", LoraConfig(r=1), r=1)
     assert np.abs(picture(rig) - expected).max() <= 1
-    assert not gated_calls
+    assert not calls
 
 
-def test_the_joint_product_goes_into_the_one_graph_of_all_layers(exact, gated_calls, monkeypatch):
+def test_a_lora_adds_to_queries_before_they_are_normed(calls, token_major):
+    rig = make_rig(token_major)
+    expected = picture(rig)
+    assert names(calls) == {"gated", "heads"}
+    for module in (m for m in rig.pipe.transformer.modules() if type(m) is NewbieAttention):
+        module.qkv = lora.Linear(module.qkv, "default", LoraConfig(r=1), r=1)
+    assert np.abs(picture(rig) - expected).max() <= 1
+    assert names(calls) == {"gated"}
+
+
+def test_layers_do_each_others_first_norm_unless_a_step_caches_hooks_stand_between(exact, monkeypatch):
+    kernels.install(monkeypatch)
+    rig, chained = make_rig(), []
+    for layer in rig.pipe.transformer.layers:
+        layer.register_forward_pre_hook(lambda _, args, given: chained.append("normed" in given), with_kwargs=True)
+    assert np.abs(picture(rig) - exact).max() <= 1
+    assert all(chained)
+    chained.clear()
+    rig.use(replace(PLAN, step_cache=1e-9))
+    assert np.abs(picture(rig) - exact).max() <= 1
+    assert not any(chained)
+
+
+def test_layers_that_do_each_others_first_norm_have_one_graph(exact, monkeypatch):
     torch._dynamo.reset()
     real = compile.compile_blocks
     monkeypatch.setattr(compile, "use_disk_cache", lambda: None)
     monkeypatch.setattr(compile, "compile_blocks", lambda t, mode, inside_hooks: real(t, backend="eager"))
+    kernels.install(monkeypatch, counted=False)
     rig = make_rig(replace(PLAN, compile="block"))
+    rig.pipe.split_guidance = False
     graphs = compile.graphs_built()
     assert np.abs(picture(rig) - exact).max() <= 1
     assert compile.graphs_built() - graphs == 2  # layers and noise refiner
-    assert gated_calls
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("kernel", ["native", "flash_attn_4"])
+def test_products_go_into_the_one_graph_of_all_layers(exact, calls, token_major, monkeypatch, kernel):
+    torch._dynamo.reset()
+    real = compile.compile_blocks
+    monkeypatch.setattr(compile, "use_disk_cache", lambda: None)
+    monkeypatch.setattr(compile, "compile_blocks", lambda t, mode, inside_hooks: real(t, backend="eager"))
+    rig = make_rig(replace(token_major, compile="block", attention=kernel))
+    graphs = compile.graphs_built()
+    assert np.abs(picture(rig) - exact).max() <= 1
+    assert compile.graphs_built() - graphs == 2  # layers and noise refiner
+    assert names(calls) == ({"gated"} if kernel == "native" else {"gated", "heads"})
     torch._dynamo.reset()
 
 
@@ -182,6 +246,32 @@ def test_warming_builds_every_kind_of_step_that_the_plan_will_need(monkeypatch):
         Stages(rig, EmbeddingCache()).warm(Shape(64, 64, 1, 256, guided=True))
         assert seen == wanted
         seen.clear()
+
+
+@pytest.mark.parametrize(("kernel", "pictures"), [("native", 1), ("flash_attn_4", 1), ("flash_attn_4", 2)])
+def test_what_was_warmed_is_what_pictures_need(monkeypatch, kernel, pictures):
+    """Also where both passes of a picture lie in one row, whose length is that of both texts together."""
+    torch._dynamo.reset()
+    flash4.install(monkeypatch)
+    real = compile.compile_blocks
+    monkeypatch.setattr(attention, "is_installed", lambda package: True)
+    monkeypatch.setattr(compile, "use_disk_cache", lambda: None)
+    monkeypatch.setattr(compile, "compile_blocks", lambda t, mode, inside_hooks: real(t, backend="eager"))
+    rig = make_rig(replace(PLAN, compile="block", attention=kernel))
+    rig.pipe.split_guidance = False
+    stages = Stages(rig, EmbeddingCache())
+    for prompt in (tiny.PROMPT, "blue_hair, smile"):
+        request = GenerateRequest(prompt=prompt, negative_prompt="bad", seed=3, images=pictures)
+        rows = resolve(request, INFO, "p")
+        texts = stages.encode(rows)
+        shape = stages.shape(rows, texts)
+        tokens = texts[0].positive.tokens + texts[0].negative.tokens
+        assert shape.bucket >= (tokens if kernel == "flash_attn_4" else texts[0].positive.tokens)
+        stages.warm(shape)
+        graphs = compile.graphs_built()
+        list(stages.denoise(rows, texts))
+        assert compile.graphs_built() == graphs > 0
+    torch._dynamo.reset()
 
 
 def test_guided_passes_one_after_the_other_make_the_same_picture(exact):

@@ -2,18 +2,15 @@
 
 import json
 import multiprocessing
-import sys
-import types
 
 import pytest
 import torch
-import torch.nn.functional as F
 from diffusers import FirstBlockCacheConfig, MagCacheConfig
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 
 from newbie_ui.model import attention
 from newbie_ui.model.transformer import NewbieTransformer2DModel
-from tests import tiny
+from tests import flash4, tiny
 from tests.model import context_parallel
 
 
@@ -90,40 +87,18 @@ def test_a_kernel_that_knows_groups_reads_each_key_once(pipe, inputs, monkeypatc
     assert heads == [(2, 2, 2)] * 5 + [(2, 1, 1)] * 5
 
 
-@pytest.fixture
-def flash4(monkeypatch):
-    """The package's functions, as it documents them, one with sums; `calls` are (width of a head, lengths or None)."""
-
-    def forward(q, k, v, *, softmax_scale, seqused_k=None):
-        calls.append((q.shape[-1], None if seqused_k is None else seqused_k.tolist()))
-        groups = q.shape[2] // k.shape[2]
-        q, k, v = q.transpose(1, 2), *(x.repeat_interleave(groups, dim=2).transpose(1, 2) for x in (k, v))
-        seen = None if seqused_k is None else (torch.arange(k.shape[2]) < seqused_k[:, None])[:, None, None]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=softmax_scale)
-        return (out.transpose(1, 2).contiguous(), None) if seqused_k is None else out.transpose(1, 2).contiguous()
-
-    calls = []
-    for name in ("flash_attn", "flash_attn.cute"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    sys.modules["flash_attn.cute"].flash_attn_func = sys.modules["flash_attn.cute"].flash_attn_varlen_func = forward
-    return calls
-
-
 @torch.no_grad()
-def test_flash_attention_4_is_told_the_lengths_and_needs_no_channels(model, inputs, graphs, flash4):
+def test_flash_attention_4_is_told_the_lengths_and_needs_no_channels(model, inputs, graphs, monkeypatch):
     model.set_padding_method("channels")
-    expected = run(model, inputs)
-    for processor in model.attn_processors.values():
-        processor._attention_backend = attention.FLASH_4
+    expected, calls = run(model, inputs), flash4.install(monkeypatch)
+    flash4.use(model)
     assert largest(run(model, inputs), expected) < 2e-6
     width = model.config.dim // model.config.n_heads
     lengths = inputs["encoder_attention_mask"].sum(dim=1)
     tokens = inputs["hidden_states"].shape[-1] * inputs["hidden_states"].shape[-2] // 4
-    assert set(map(str, flash4)) == {
-        str((width, lengths.tolist())),  # of the caption alone
-        str((width, None)),  # of the image alone
-        str((width, (lengths + tokens).tolist())),
-    }
+    of_caption, of_image = flash4.Call(width, lengths.tolist()), flash4.Call(width)
+    assert all(call in (of_caption, of_image, flash4.Call(width, (lengths + tokens).tolist())) for call in calls)
+    assert len(set(map(str, calls))) == 3
     model.compile_repeated_blocks(fullgraph=True, backend=graphs, dynamic=False)
     assert largest(run(model, inputs), expected) < 2e-6
     assert graphs.count == 1
