@@ -27,7 +27,7 @@ from newbie_ui.exit_code import exit_code
 from newbie_ui.model.checkpoint import DEMO, load_tokens, locate
 from newbie_ui.model.pipeline import NewbiePipeline
 from newbie_ui.presets import Preset, choose, load_presets, preset_with
-from newbie_ui.request import Failed, GenerateRequest, GenerateResult, LoraUse, Picture
+from newbie_ui.request import Event, Failed, GenerateRequest, GenerateResult, LoraUse, Picture
 from newbie_ui.settings import Parser, Settings, add_flags, from_flags
 
 PROMPT = """<character_1>
@@ -180,10 +180,13 @@ def request_of(bench: Bench) -> GenerateRequest:
     return GenerateRequest(prompt=PROMPT, width=width, height=height, steps=steps, seed=0, preset=preset)
 
 
-def make(engine: LocalEngine, request: GenerateRequest) -> list[GenerateResult]:
-    """The pictures of a request. Raises UserError with the engine's sentence."""
+def make(
+    engine: LocalEngine, request: GenerateRequest, note: Callable[[Event], None] = lambda event: None
+) -> list[GenerateResult]:
+    """The pictures of a request, all events told to `note`. Raises UserError with the engine's sentence."""
     made = []
     for event in generate(engine, request):
+        note(event)
         if isinstance(event, Picture):
             made.append(event.result)
         elif isinstance(event, Failed):

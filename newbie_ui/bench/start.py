@@ -28,18 +28,27 @@ def first_picture(argv: Sequence[str]) -> dict[str, Any]:
     """In a fresh process: the seconds since it began, at the loaded engine and at the first picture."""
     from newbie_ui.bench.setup import make, new_engine, read_flags, request_of
     from newbie_ui.engine.compile import graphs_built, seconds_compiling
+    from newbie_ui.request import Encoded, Event, Loading, Step
 
     began = psutil.Process().create_time()
     imported = time.time()
     bench, source = read_flags("python -m newbie_ui.bench.start", __doc__, argv)
+    begun: dict[str, float] = {}  # what was being done, and when that began
+
+    def note(event: Event) -> None:
+        name = event.message if isinstance(event, Loading) else {Encoded: "first step", Step: "steps"}.get(type(event))
+        if name:
+            begun.setdefault(name, time.time())
+
     with new_engine(bench.settings, source, bench.presets) as engine:  # the job waits while the model is loaded
-        result = make(engine, request_of(bench))[-1]
+        result = make(engine, request_of(bench), note)[-1]
         done = time.time()
     return {
         "import_s": imported - began,
         "load_s": done - imported - (result.timings.total_s - result.timings.queue_s),
         "picture_s": result.timings.total_s - result.timings.queue_s,
         "total_s": done - began,
+        "phases": {name: until - at for (name, at), until in zip(begun.items(), [*begun.values(), done][1:])},
         "compile_s": seconds_compiling(),
         "graphs": graphs_built(),
         "preset": result.resolved.preset,

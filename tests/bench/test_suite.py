@@ -161,6 +161,8 @@ def test_a_fresh_process_is_timed_from_its_beginning(model):
     run = json.loads(done.stdout)
     assert run["total_s"] > run["import_s"] + run["picture_s"] > 0
     assert (run["compile_s"], run["preset"], run["size"]) == (0, "cpu", [64, 64])
+    assert {"Reading the transformer", "Moving the model to its place", "first step", "steps"} <= run["phases"].keys()
+    assert 0 < sum(run["phases"].values()) <= run["total_s"] - run["import_s"]
 
 
 @pytest.mark.parametrize("first", [(command.main,), (shapes.main,), (start.main, start.CHILD)])
