@@ -117,8 +117,8 @@ def _answers_loss(answers: Tensor, labels: Tensor, sizes: list[int]) -> Tensor:
 @torch.no_grad()
 def read(reader: Reader, images: Tensor) -> list[tuple[list[Seen], dict[str, object]]]:
     """For each image (B, 3, H, W) in [-1, 1]: its characters from left to right, and the picture's own attributes."""
-    presence, answers, picture = reader(images)
-    presence = presence.float()  # as logits: two neighbours may both have a sigmoid of exactly 1
+    presence, answers, picture = (part.float().cpu() for part in reader(images))  # each choice would wait for a card
+    # presence stays in logits: two neighbours may both have a sigmoid of exactly 1
     peaks = (F.max_pool2d(presence[:, None], 5, 1, 2)[:, 0] == presence) & (presence > 0)
     places = [part.argmax(-1).tolist() for part in picture.split(PICTURE_SIZES, dim=-1)]
     results = []
@@ -136,14 +136,30 @@ def read(reader: Reader, images: Tensor) -> list[tuple[list[Seen], dict[str, obj
 
 
 def _spoil(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Now and then noise, blur or another brightness: what a generated picture may differ in."""
-    kind = torch.rand(3, generator=rng).tolist()
-    if kind[0] < 0.4:
-        images = images + 0.06 * torch.randn_like(images)
-    if kind[1] < 0.25:
-        images = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2.0, mode="bilinear")
-    if kind[2] < 0.3:
-        images = images * (0.92 + 0.16 * torch.rand(1, device=images.device))
+    """What a generated picture may differ in, mildly: each image has strengths of its own, most of them 0.
+
+    Bent by up to 2 pixels at large and 0.7 in the small, sharpened or blurred, in a light of another colour, with
+    noise by pixel and odd spots as large as a latent. Labels are not changed, so people must still see what was drawn.
+    """
+    count, _, height, width = images.shape
+    drawn = torch.rand(2, 6, count, 1, 1, 1, generator=rng).to(images.device)
+    bend, sharp, soft, light, grain, blots = (drawn[0] < 0.4) * drawn[1]
+
+    def field(channels: int, cells: int) -> Tensor:
+        """Values in [-1, 1] that change smoothly from one of the cells to the next."""
+        corners = torch.rand(count, channels, cells, cells, device=images.device) * 2 - 1
+        return F.interpolate(corners, (height, width), mode="bilinear")
+
+    still = F.affine_grid(torch.eye(2, 3, device=images.device)[None], [1, 3, height, width], align_corners=False)
+    moves = bend * (2.0 * field(2, 5) + 0.7 * field(2, 32)) * (2 / width)
+    images = F.grid_sample(images, still + moves.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+    for factor, share in ((2, soft - 0.6 * sharp), (4, 0.4 * soft * sharp)):
+        blurred = F.interpolate(F.avg_pool2d(images, factor), (height, width), mode="bilinear")
+        images = torch.lerp(images, blurred, share)
+    tint, curve = (torch.rand(count, channels, 1, 1, device=images.device) * 2 - 1 for channels in (3, 1))
+    images = (images.clamp(-1, 1) / 2 + 0.5).pow(1 + 0.2 * light * curve) * 2 - 1
+    images = images * (1 + 0.06 * light * tint) + 0.05 * light * tint
+    images = images + 0.1 * grain * torch.randn_like(images) + 0.5 * blots * field(3, height // CELL) ** 3
     return images.clamp(-1, 1)
 
 
@@ -165,8 +181,8 @@ def train_reader(reader: Reader, recipe: Recipe, data: dict[str, Tensor], again:
         chosen[: batch // 4] %= len(again)  # a quarter of the batch is seen as the autoencoder shows it
         chosen = chosen.to(device)
         pixels = torch.cat((again[chosen[: batch // 4]], data["pixels"][chosen[batch // 4 :]]))
+        images = _spoil(to_model(pixels), rng).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            images = _spoil(to_model(pixels), rng).contiguous(memory_format=torch.channels_last)
             loss = loss_of(
                 reader, images, data["heads"][chosen], data["labels"][chosen], data["picture_labels"][chosen]
             )

@@ -2,8 +2,8 @@
 
 Stages, in order: draw, autoencoder, encode, reader, flow, lora, export. Each reads and writes the work folder and can
 be started alone; the flow goes on from where it stopped. `--out` gets what is handed to another machine (weights in
-files under 16 MB, start there with `--start`), sample sheets, curves, and what was used. On several GPUs:
-`torchrun --nproc-per-node N -m newbie_ui.demo.train …`.
+files under 16 MB, start there with `--start`), sample sheets, curves, and what was used. `--start` also takes a model
+as it is shipped. On several GPUs: `torchrun --nproc-per-node N -m newbie_ui.demo.train …`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from newbie_ui.demo.flow import FlowNetworks, FlowTraining, write_curve
 from newbie_ui.demo.lora import train_lora
 from newbie_ui.demo.networks import build_autoencoder, build_clip, build_gemma, build_transformer, parameters_of
 from newbie_ui.demo.reader import Reader, train_reader
-from newbie_ui.demo.weights_folder import build_pipeline, export, save_reader
+from newbie_ui.demo.weights_folder import build_pipeline, export, save_reader, start_from
 
 log = logging.getLogger("newbie_ui.demo.train")
 
@@ -64,7 +64,8 @@ class Training:
         self.modules = {"vae": self.vae, "reader": self.reader, **self.networks.modules()}
         for folder in (given.start, self.work / "weights"):
             if folder and folder.exists():
-                self._take(handover.load_weights(folder, self.modules))
+                load = start_from if (folder / "model_index.json").exists() else handover.load_weights
+                self._take(load(folder, self.modules))
         for module in (self.vae, self.reader):
             module.to(self.device).eval()
         self.deadline = time.monotonic() + given.seconds
@@ -225,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m newbie_ui.demo.train", description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for pictures, latents and state")
     parser.add_argument("--out", type=Path, help="folder for what is handed over")
-    parser.add_argument("--start", type=Path, help="folder of an earlier --out to start from")
+    parser.add_argument("--start", type=Path, help="an earlier --out to start from, or a shipped model")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="change the recipe")
     parser.add_argument("--stages", default=",".join(STAGES), help="comma-separated")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from newbie_ui.demo.captions import SYSTEM_PROMPTS
@@ -69,6 +70,16 @@ def export(folder: Path, pipe: NewbiePipeline, reader: Reader, recipe: Recipe, l
         part.to(torch.float32)
         part.load_state_dict(state)
     save_reader(folder / "reader", reader, recipe)
+
+
+def start_from(folder: Path, modules: Mapping[str, nn.Module]) -> dict[str, float]:
+    """Fill the networks of a training from an exported model; returns the statistics of its latents."""
+    pipe = NewbiePipeline.from_pretrained(str(folder), torch_dtype=torch.float32)
+    parts = {"transformer": pipe.transformer, "gemma": pipe.text_encoder, "clip": pipe.clip_model, "vae": pipe.vae}
+    parts["reader"] = load_reader(folder / "reader")
+    for name, part in parts.items():
+        modules[name].load_state_dict(part.state_dict())
+    return {"shift": pipe.vae.config.shift_factor, "scale": pipe.vae.config.scaling_factor}
 
 
 def save_reader(folder: Path, reader: Reader, recipe: Recipe) -> None:

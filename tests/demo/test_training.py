@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -61,6 +62,23 @@ def test_the_lora_goes_on_from_the_one_in_the_start_folder(trained, tmp_path):
     )
     assert all(torch.equal(on[key], earlier[key]) for key in earlier)
     assert not all(torch.equal(anew[key], earlier[key]) for key in earlier)
+
+
+@pytest.mark.timeout(400)
+def test_a_training_goes_on_from_an_exported_model(trained, tmp_path):
+    work, out = trained
+    common = ["--work", str(work), "--device", "cpu", "--stages", "reader", *CHANGES]
+    (work / "weights").rename(tmp_path / "weights")  # what it would go on from otherwise
+    try:
+        assert train.main([*common, "--out", str(tmp_path / "on"), "--start", str(work / "model")]) == 0
+    finally:
+        shutil.rmtree(work / "weights", ignore_errors=True)
+        (tmp_path / "weights").rename(work / "weights")
+    earlier, on = (load_file(folder / "weights-00.safetensors") for folder in (out, tmp_path / "on"))
+    same = {key for key in earlier if torch.allclose(on[key].float(), earlier[key].float(), rtol=2e-3, atol=1e-6)}
+    others = earlier.keys() - same
+    assert others
+    assert all(key.startswith("reader/") for key in others)
 
 
 def test_the_exported_folder_is_a_pipeline_that_can_be_measured(trained, capsys):

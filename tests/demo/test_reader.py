@@ -1,0 +1,41 @@
+"""How the reader's pictures are spoiled in its training: enough to teach something, never so much that labels lie."""
+
+import torch
+
+from newbie_ui.demo import evaluate
+from newbie_ui.demo.reader import _spoil
+from newbie_ui.demo.weights_folder import load_reader
+
+
+def spoiled(images, seed=0):
+    torch.manual_seed(seed)
+    return _spoil(images, torch.Generator().manual_seed(seed))
+
+
+def test_every_image_is_spoiled_in_its_own_strength():
+    images = torch.zeros(64, 3, 64, 64)
+    change = (spoiled(images) - images).flatten(1).std(dim=1)
+    assert bool((change < 0.005).any())  # in a grey picture only noise shows, and some have none
+    assert 0.03 < change.max() < 0.2
+    assert change.unique().numel() > 16
+
+
+def test_nothing_moves_further_than_three_pixels():
+    images = torch.full((64, 3, 256, 256), -1.0)
+    images[:, :, 100:121, 140:161] = 1
+    bright = spoiled(images).mean(dim=1).add(1).relu() ** 4  # the square counts, not the noise around it
+    places = torch.arange(256.0)
+    y = (bright.sum(dim=2) * places).sum(dim=1) / bright.sum(dim=(1, 2))
+    x = (bright.sum(dim=1) * places).sum(dim=1) / bright.sum(dim=(1, 2))
+    assert (y - 110).abs().max() < 3
+    assert (x - 150).abs().max() < 3
+    assert (y - 110).abs().max() > 0.5
+
+
+def test_spoiled_drawings_are_still_read():
+    scenes = evaluate.held_out_scenes(2, 24)
+    images = spoiled(evaluate.to_model(evaluate.draw(scenes)))
+    assert images.abs().max() <= 1
+    score = evaluate.grade_pictures(load_reader(), scenes, images)
+    for name in ("count", "hair", "colour", "expression", "action"):
+        assert score.percent(name) >= 90, name
