@@ -39,7 +39,7 @@ def install(monkeypatch) -> list[Call]:
         calls.append(Call("heads" if scales is None else "heads rows", tuple(qkv.shape)))
         y = multiplied(x, qkv)
         if scales is not None:
-            y = y * scales[0].t() * scales[1]
+            y = y * scales[0][:, None] * scales[1]
         cos, sin = (table[:, :width].float()[:, None, part::2] for part in (0, 1))
         turned = F.rms_norm(y[:, :first].unflatten(1, (-1, width)), (width,), eps=eps)
         even, odd = (turned * norms[:, :first].view(-1, width)).unflatten(-1, (-1, 2)).unbind(-1)

@@ -41,9 +41,15 @@ def _gated_rows(acc, rows, columns):
 def gated_rows(x: Tensor, scale: Tensor, both: Tensor, scales: Tensor) -> Tensor:
     """See `products.gated_rows_product`; x (rows, in), scale (rows,)."""
     result = x.new_empty(len(x), len(both) // 2, dtype=torch.bfloat16)
-    given = {"rows": scale.view(1, -1), "columns": scales, "gated": result}
+    given = {"rows": _vector(scale), "columns": scales, "gated": result}
     _gated_rows.gemm(x, both, None, None, epi_args=given, concat_layout=("B",), post_init_attrs=FAST, **GATED)
     return result
+
+
+def _vector(values: Tensor) -> Tensor:
+    """(n,) → (1, n) of a stride that quack takes, for any n."""
+    n = len(values)
+    return values.as_strided((1, n), (-(-n // 4) * 4, 1))
 
 
 def heads(
@@ -56,11 +62,11 @@ def heads(
     first: int,
     eps: float,
 ) -> Tensor:
-    """See `products.heads_product`; x (rows, in), table (rows, 2·width), scales (1, rows) and (1, columns)."""
+    """See `products.heads_product`; x (rows, in), table (rows, 2·width), scales (rows,) and (columns,)."""
     given = {"cos_sin": table, "inverse": width, "norms": norms}
     options = HEADS
     if scales is not None:
-        given |= {"rows": scales[0], "columns": scales[1]}
+        given |= {"rows": _vector(scales[0]), "columns": _vector(scales[1])}
         options = {**HEADS_8, "post_init_attrs": FAST}
     result = x.new_empty(len(x), len(qkv), dtype=x.dtype if scales is None else torch.bfloat16)
     _heads(first, eps, scales is not None).gemm(x, qkv, result, None, epi_args=given, **options)

@@ -52,12 +52,12 @@ def _error(got: Tensor, wanted: Tensor) -> float:
 
 
 def _small_products(device: torch.device, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
-    """(what a kernel gives, what it should be) for each of them."""
-    heads, kv_heads, width = 4, 2, 96
+    """(what a kernel gives, what it should be) for each of them, of rows that nothing divides."""
+    tokens, heads, kv_heads, width = 251, 4, 2, 96
     columns = (heads + 2 * kv_heads) * width
-    x, both, qkv = (torch.randn(rows, 256, device=device) for rows in (256, 2 * 384, columns))
+    x, both, qkv = (torch.randn(rows, 256, device=device) for rows in (tokens, 2 * 384, columns))
     norms = head_norms(*torch.rand(2, width, device=device), heads, kv_heads)
-    angles = torch.randn(256, width // 2, device=device)
+    angles = torch.randn(tokens, width // 2, device=device)
     rotary = (angles.cos(), angles.sin())
     table, first = turning_table(rotary), (heads + kv_heads) * width
     if dtype.itemsize > 1:
@@ -173,7 +173,7 @@ def heads_rows_product(
     """The same of rows in 8 bit and of a matrix in 8 bit with its scale (columns,), in bfloat16."""
     from newbie_ui.model.epilogues import heads
 
-    scales, table = (scale.view(1, -1), qkv_scale.view(1, -1)), table.flatten(0, -2)
+    scales, table = (scale.flatten(), qkv_scale), table.flatten(0, -2)
     rows = heads(values.flatten(0, -2), qkv, scales, norms, table, width, first, eps)
     return rows.unflatten(0, values.shape[:-1])
 

@@ -408,8 +408,9 @@ class NewbieTransformer2DModel(ModelMixin, ConfigMixin, AttentionMixin, CacheMix
 
     def _chains(self, x: Tensor) -> bool:
         """Whether each joint layer may do the first norm of the next: not where somebody stands between them."""
-        shared = any(block.attention.processor._parallel_config is not None for block in self.layers)
-        return not shared and not self.is_cache_enabled and all(block.can_fuse(x) for block in self.layers)
+        if self.is_cache_enabled or not all(block.can_fuse(x) for block in self.layers):
+            return False
+        return all(block.attention.processor._parallel_config is None for block in self.layers)
 
     # ---- what need not be done at every step ---------------------------------------------------------------------
 
