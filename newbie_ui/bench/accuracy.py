@@ -34,13 +34,18 @@ def accuracy(engine: LocalEngine, preset: str, number: int, steps: int | None = 
 
 @contextmanager
 def counted_work(transformer: nn.Module) -> Iterator[list[int]]:
-    """Inside, the list gets the rows of every pass that really went through the last block."""
-    rows: list[int] = []
-    counting = transformer.layers[-1].feed_forward.register_forward_hook(lambda m, args, out: rows.append(len(args[0])))
+    """Inside, the list gets how many pictures, guided ones twice, each pass brought through all blocks."""
+    asked: list[int] = []
+    done: list[int] = []
+    hooks = (
+        transformer.register_forward_pre_hook(lambda module, args: asked.append(len(args[0]))),
+        transformer.layers[-1].feed_forward.register_forward_hook(lambda module, args, out: done.append(asked[-1])),
+    )
     try:
-        yield rows
+        yield done
     finally:
-        counting.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def _picture(engine: LocalEngine, preset: str, prompt: str, seed: int, steps: int | None) -> torch.Tensor:

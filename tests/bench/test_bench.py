@@ -21,7 +21,7 @@ from newbie_ui.engine.base import DeviceInfo
 from newbie_ui.errors import EngineError
 from newbie_ui.model.transformer import NewbieTransformer2DModel
 from newbie_ui.presets import Preset
-from tests import tiny
+from tests import flash4, tiny
 
 TURBO = Preset(name="turbo", guidance_end=0.4, step_cache=0.2)
 FULL = {
@@ -199,6 +199,18 @@ def test_work_that_a_step_cache_leaves_out_is_not_counted():
         counts.append(sum(rows))
     assert counts[0] == 6
     assert counts[1] < 6
+
+
+@torch.no_grad()
+def test_guided_passes_in_one_row_are_work_for_two(monkeypatch):
+    pipe = tiny.pipeline()
+    pipe.split_guidance, pipe.caption_buckets = False, (320,)
+    flash4.install(monkeypatch)
+    flash4.use(pipe.transformer)
+    with accuracy.counted_work(pipe.transformer) as rows:
+        texts = (pipe.encode([tiny.PROMPT], ""), pipe.encode([""], ""))
+        list(pipe.denoise(*texts, pipe.prepare_latents([1], 64, 64), steps=3, guidance_scale=4.0))
+    assert rows == [2, 2, 2]
 
 
 def test_a_run_is_appended_to_a_csv(run):
