@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from newbie_ui.model import kernels, products
+from newbie_ui.model.blocks import FeedForward
 from newbie_ui.model.kernels import Rows
-from newbie_ui.model.transformer import FeedForward
 
 INT8_MAX = 127.0
 INT4_GROUP = 64

@@ -25,11 +25,11 @@ from newbie_ui.engine.placement import STAYING, Placement
 from newbie_ui.engine.plan import Plan
 from newbie_ui.model import products
 from newbie_ui.model.attention import NewbieAttention
+from newbie_ui.model.blocks import FeedForward
 from newbie_ui.model.fit import CAPTION_BUCKETS, bucket_for
 from newbie_ui.model.lora import LoraSet
 from newbie_ui.model.lora_files import LoraShelf
 from newbie_ui.model.pipeline import NewbiePipeline
-from newbie_ui.model.transformer import FeedForward
 from newbie_ui.request import SIZE_MULTIPLE
 
 log = logging.getLogger(__name__)

@@ -27,8 +27,8 @@ from newbie_ui.engine.stages import WARM_BUCKETS, shapes_to_warm
 from newbie_ui.errors import PresetError, SettingsError
 from newbie_ui.model import kernels
 from newbie_ui.model.attention import apply_rotary
+from newbie_ui.model.blocks import FeedForward
 from newbie_ui.model.fit import CAPTION_BUCKETS
-from newbie_ui.model.transformer import FeedForward
 from newbie_ui.presets import Preset
 from newbie_ui.request import GenerateRequest
 from tests import kernels as stand_ins

@@ -20,8 +20,8 @@ from newbie_ui.engine.rig import Rig, decode_bytes
 from newbie_ui.engine.stages import Shape, Stages
 from newbie_ui.model import products
 from newbie_ui.model.attention import NewbieAttention
+from newbie_ui.model.blocks import FeedForward
 from newbie_ui.model.fit import CAPTION_BUCKETS
-from newbie_ui.model.transformer import FeedForward
 from newbie_ui.request import GenerateRequest
 from tests import flash4, kernels, quack, tiny
 

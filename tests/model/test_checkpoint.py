@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from newbie_ui.model.blocks import FeedForward
 from newbie_ui.model.checkpoint import (
     DEMO_FOLDER,
     PARTS,
@@ -18,7 +19,6 @@ from newbie_ui.model.checkpoint import (
 )
 from newbie_ui.model.checkpoints import parts, upload
 from newbie_ui.model.pipeline import NewbiePipeline
-from newbie_ui.model.transformer import FeedForward
 from newbie_ui.request import DEFAULT_SYSTEM_PROMPT
 from tests import tiny
 from tests.model import published
