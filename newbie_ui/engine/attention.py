@@ -106,15 +106,18 @@ def time_backend(
 ) -> float | None:
     """Seconds of one attention with this kernel, as the transformer calls it, or None if it refuses these shapes."""
     of_q, of_kv = heads
-    told = name == FLASH_4  # how long each row is; it needs no channels
+    told = name == FLASH_4  # where each picture begins; it needs no channels
     wide = head_dim + PADDING_CHANNELS if padded and not told else head_dim
-    lengths = torch.full((batch,), tokens, dtype=torch.int32, device=device) if padded and told else None
     shapes = ((of_q, wide), (of_kv, wide), (of_kv, head_dim))
     parts = (torch.randn(batch, n, tokens, width, device=device, dtype=dtype) for n, width in shapes)
     parts = (part.transpose(1, 2) for part in parts)
     q, k, v = (part.contiguous() if told else part for part in parts)  # in memory as `kernels.turned_heads` leaves them
+    options = {}
+    if padded and told:  # in one row, as `packing` has them
+        q, k, v = (part.reshape(1, batch * tokens, *part.shape[2:]) for part in (q, k, v))
+        options["starts"] = torch.arange(batch + 1, dtype=torch.int32, device=device) * tokens
     try:
-        return best_s(lambda: attend(q, k, v, BACKENDS[name], head_dim**-0.5, lengths=lengths), device, rounds)
+        return best_s(lambda: attend(q, k, v, BACKENDS[name], head_dim**-0.5, **options), device, rounds)
     except Exception as error:  # kernels refuse in any way they like
         log.info("attention kernel %s is not usable here: %s", name, str(error)[:120])
         return None

@@ -31,8 +31,8 @@ from newbie_ui.model.blocks import FeedForward
 from newbie_ui.model.fit import CAPTION_BUCKETS
 from newbie_ui.presets import Preset
 from newbie_ui.request import GenerateRequest
+from tests import flash4, tiny
 from tests import kernels as stand_ins
-from tests import tiny
 
 CPU = torch.device("cpu")
 CARD = DeviceInfo("cuda", "A card", 25.4, (9, 0))
@@ -509,12 +509,15 @@ def test_the_processor_is_described_with_its_cores():
 # ---- attention -------------------------------------------------------------------------------------------------
 
 
-def test_a_kernel_that_is_not_installed_is_passed_over():
+def test_a_kernel_that_is_not_installed_is_passed_over(monkeypatch):
     shape = {"device": CPU, "dtype": torch.float32, "heads": (2, 1), "head_dim": 8, "tokens": 16}
     assert attention.time_backend("native", **shape) > 0
     assert attention.time_backend("native", **shape, padded=True) > 0
     assert attention.time_backend("flash_attn", **shape) is None
     assert attention.time_backend("flash_attn_4", **shape, padded=True) is None
+    calls = flash4.install(monkeypatch)
+    assert attention.time_backend("flash_attn_4", **shape, padded=True) > 0
+    assert {tuple(call.starts) for call in calls} == {(0, shape["tokens"], 2 * shape["tokens"])}  # as pictures use it
     assert attention.fastest(**shape) == "native"
 
 
