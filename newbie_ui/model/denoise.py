@@ -121,12 +121,12 @@ class _GuidedVelocity:
 
     def __init__(self, run: _Run, conditioning, negative, guidance, split, pair):
         self.run, self.guidance = run, guidance
-        self.guided = any(guidance.acts_at(t) for t in run.times)
-        if self.guided and negative is None:
+        guided = any(guidance.acts_at(t) for t in run.times)
+        if guided and negative is None:
             raise ValueError(
                 f"Guidance {guidance.scale:g} needs a negative conditioning: encode an empty text for it, or use 1."
             )
-        if self.guided and len(negative) == 1:
+        if guided and len(negative) == 1:
             negative = negative.select([0] * len(conditioning))
         self.conditioning, self.negative = conditioning, negative
         self.pair = pair or _one_after_the_other

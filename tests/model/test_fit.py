@@ -96,6 +96,8 @@ def test_the_way_of_cutting_can_be_replaced():
     assert fitted.removed == ("everything",)
 
 
-@pytest.mark.parametrize(("length", "bucket"), [(1, 128), (256, 256), (257, 320), (1023, 1024), (1025, 1025)])
+@pytest.mark.parametrize(
+    ("length", "bucket"), [(1, 128), (256, 256), (257, 320), (1023, 1024), (1025, 1280), (2049, 2049)]
+)
 def test_the_bucket_is_the_smallest_that_holds_the_caption(length, bucket):
     assert bucket_for(length) == bucket
