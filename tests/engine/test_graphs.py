@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from newbie_ui.engine.graphs import KEPT, GraphedForward
-from tests import tiny
+from tests import flash4, tiny
 
 
 @pytest.fixture
@@ -42,6 +42,19 @@ def test_every_step_and_picture_is_the_same_as_without(pipe):
     assert len(recorded) == len(graphed) == 2  # guided, and the conditional pass alone
     graphed.remove()
     assert "forward" not in vars(pipe.transformer)
+
+
+def test_passes_in_one_row_are_recorded_with_where_their_tokens_lie(pipe, monkeypatch):
+    flash4.install(monkeypatch)
+    flash4.use(pipe.transformer)
+    pipe.caption_buckets = (512,)
+    prompts = (tiny.PROMPT, "blue_hair", "a much longer prompt than that, smile")
+    wanted = [latents(pipe, seed, prompt=prompt) for seed, prompt in enumerate(prompts)]
+    graphed = GraphedForward(pipe.transformer, tokens=10_000, record=lambda run: run)
+    got = [latents(pipe, seed, prompt=prompt) for seed, prompt in enumerate(prompts)]
+    assert all(torch.equal(a, b) for a, b in zip(got, wanted))
+    assert len(graphed) == 1
+    graphed.remove()
 
 
 def test_large_steps_and_other_callers_are_passed_on(pipe):
