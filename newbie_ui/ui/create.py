@@ -138,7 +138,8 @@ class CreateTab:
         self.stage.pick(self.pick, None, self.stage, **DIRECT)
         costs = [self.size, self.knobs["steps"]]
         for event in (self.size.resized, self.presets.stale, self.knobs["steps"].release):
-            event(self.actions.presets, costs, self.presets, **DIRECT)
+            # What changes while they are asked for is asked for again, so that they are those of the last size
+            event(self.actions.presets, costs, self.presets, trigger_mode="always_last", **DIRECT)
         for event, handler in (
             (self.editor.paste, self.pasted),
             (self.editor.open, self.opened),

@@ -45,6 +45,28 @@ def test_a_size_is_typed_from_one_field_into_the_next(page):
     expect(page.get_by_role("button", name="Swap width and height")).to_be_focused()
 
 
+def test_a_size_that_changes_while_presets_are_asked_for_is_asked_for_too(page):
+    page.get_by_role("button", name="Other", exact=True).click()
+    asked = []
+
+    def slowly(route):
+        size = (route.request.post_data_json or {}).get("data", [None])[0]
+        if isinstance(size, dict) and str(size.get("width")) == "384":
+            asked.append(str(size["height"]))
+            page.wait_for_timeout(300)
+        route.continue_()
+
+    page.route("**/run/**", slowly)
+    for side, value in (("width", "384"), ("height", "320"), ("height", "448")):
+        page.locator(f"#nb-p-{side}").fill(value)
+        page.locator(f"#nb-p-{side}").press("Tab")
+    for _ in range(100):
+        page.wait_for_timeout(100)
+        if asked and asked[-1] == "448":
+            break
+    assert asked[-1] == "448"
+
+
 def test_an_emptied_size_goes_back(page):
     page.get_by_role("button", name="Other", exact=True).click()
     width = page.locator("#nb-p-width")
