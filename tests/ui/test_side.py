@@ -64,6 +64,7 @@ def test_a_size_that_changes_while_presets_are_asked_for_is_asked_for_too(page):
         page.wait_for_timeout(100)
         if asked and asked[-1] == "448":
             break
+    page.unroute_all(behavior="wait")
     assert asked[-1] == "448"
 
 
