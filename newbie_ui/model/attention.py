@@ -167,13 +167,17 @@ class NewbieAttention(nn.Module, AttentionModuleMixin):
         return self.qkv.weight.dtype
 
     @property
+    def _turned_columns(self) -> int:
+        return (self.n_heads + self.n_kv_heads) * self.head_dim
+
+    @property
     def joined(self) -> bool:
         return self._head_norms is not None
 
     def join(self, device: torch.device) -> None:
-        """Let the product that makes queries and keys also norm and turn them (`products.heads_product`)."""
+        """Let the product that makes queries and keys also norm and turn them, where it is made for such heads."""
         norms = (self.q_norm, self.k_norm)
-        if all(type(norm) is nn.RMSNorm for norm in norms):
+        if all(type(norm) is nn.RMSNorm for norm in norms) and products.heads_fit(self.head_dim, self._turned_columns):
             weights = (norm.weight.detach().to(device) for norm in norms)
             self._head_norms = products.head_norms(*weights, self.n_heads, self.n_kv_heads)
 
@@ -188,14 +192,17 @@ class NewbieAttention(nn.Module, AttentionModuleMixin):
             x: (B, S, dim).
             turns: `products.turning_table` of these tokens.
         """
-        first, layer = (self.n_heads + self.n_kv_heads) * self.head_dim, self.qkv
-        options = (self._head_norms, turns, self.head_dim, first, self.q_norm.eps) if self.joined else ()
-        if options and isinstance(x, Rows):
-            qkv = products.heads_rows_product(*x, layer.weight, layer.scale, *options)
-        elif options and type(layer) is nn.Linear and layer.weight.dtype == x.dtype:  # a LoRA adds to what it gives
-            qkv = products.heads_product(x, layer.weight, *options)
+        layer = self.qkv
+        if not self.joined:
+            return None
+        if isinstance(x, Rows):
+            operands = (*x, layer.weight, layer.scale)
+        elif type(layer) is nn.Linear and layer.weight.dtype == x.dtype:  # a LoRA adds to what it gives
+            operands = (x, None, layer.weight, None)
         else:
             return None
+        how = (self.head_dim, self._turned_columns, self.q_norm.eps)
+        qkv = products.heads_product(*operands, self._head_norms, turns, *how)
         return qkv.unflatten(-1, (-1, self.head_dim)).split((self.n_heads, *(self.n_kv_heads,) * 2), dim=2)
 
     def forward(

@@ -2,8 +2,7 @@
 
     gated_product        a feed-forward's silu(x·w1)·(x·w3): what lies between is never written out
     gated_rows_product   the same of a product in 8 bit
-    heads_product        an attention's queries, keys and values, normed and turned already
-    heads_rows_product   the same of a product in 8 bit
+    heads_product        an attention's queries, keys and values, normed and turned already; in 8 bit too
 
 Both matrices of a feed-forward have to be one, w3 behind w1. The kernels themselves are in `epilogues.py`.
 """
@@ -25,6 +24,8 @@ PACKAGE = "quack.gemm_interface"
 EPILOGUES = "newbie_ui.model.epilogues"  # imports more of it
 CACHE = "QUACK_CACHE_DIR"  # environment: where it keeps compiled kernels
 CAPABILITY = 9  # its products are as fast as cuBLAS's there; elsewhere nobody measured
+HEAD_WIDTH = 96  # whose whole heads fill a tile of `heads_product`, in both of its number formats
+HEAD_COLUMNS = 192  # of its largest tile
 # The fastest of eight for 8832 × 2304 by 2304 × 18432 on an H200: 0.93 ms, 1.06 ms with cuBLAS and the compiler.
 TILE = {"tile_m": 128, "tile_n": 192, "pingpong": True, "cluster_m": 2, "cluster_n": 1}
 
@@ -53,7 +54,7 @@ def _error(got: Tensor, wanted: Tensor) -> float:
 
 def _small_products(device: torch.device, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
     """(what a kernel gives, what it should be) for each of them, of rows that nothing divides."""
-    tokens, heads, kv_heads, width = 251, 4, 2, 96
+    tokens, heads, kv_heads, width = 251, 4, 2, HEAD_WIDTH
     columns = (heads + 2 * kv_heads) * width
     x, both, qkv = (torch.randn(rows, 256, device=device) for rows in (tokens, 2 * 384, columns))
     norms = head_norms(*torch.rand(2, width, device=device), heads, kv_heads)
@@ -62,13 +63,13 @@ def _small_products(device: torch.device, dtype: torch.dtype) -> list[tuple[Tens
     table, first = turning_table(rotary), (heads + kv_heads) * width
     if dtype.itemsize > 1:
         x, both, qkv = x.to(dtype), both.to(dtype) / 16, qkv.to(dtype)
-        got = (gated_product(x, both), heads_product(x, qkv, norms, table, width, first, 1e-6))
+        got = (gated_product(x, both), heads_product(x, None, qkv, None, norms, table, width, first, 1e-6))
     else:
         (x, x_scale), *weights = map(_in_8_bit, (x, both / 16, qkv))
         (both, both_scale), (qkv, qkv_scale) = weights
         scales = paired_scales(*both_scale.flatten().chunk(2))
         got = (gated_rows_product(x, x_scale, both, scales),)
-        got += (heads_rows_product(x, x_scale, qkv, qkv_scale.flatten(), norms, table, width, first, 1e-6),)
+        got += (heads_product(x, x_scale, qkv, qkv_scale.flatten(), norms, table, width, first, 1e-6),)
         x, both, qkv = x.float() * x_scale, both.float() * both_scale, qkv.float() * qkv_scale
     gate, up = (x @ both.t()).float().chunk(2, dim=-1)
     split = ((heads + kv_heads) * width, kv_heads * width)
@@ -137,45 +138,46 @@ gated_rows_product.register_fake(lambda values, scale, both, scales: _gated_like
 # ---- an attention's ----------------------------------------------------------------------------------------------
 
 
+def heads_fit(width: int, first: int) -> bool:
+    """Whether `heads_product` is made for heads of this width, and for this many columns of queries and keys."""
+    return width == HEAD_WIDTH and first % HEAD_COLUMNS == 0
+
+
 @torch.library.custom_op("newbie_ui::heads_product", mutates_args=())
-def heads_product(x: Tensor, qkv: Tensor, norms: Tensor, table: Tensor, width: int, first: int, eps: float) -> Tensor:
-    """x·qkv, whose first columns are normed and turned head by head.
-
-    Args:
-        x: (…, in).
-        qkv: (columns, in): queries, keys, values, head by head.
-        norms: `head_norms`.
-        table: (…, 2·width), `turning_table` of the same tokens.
-        width: of a head.
-        first: columns of queries and keys together; the values behind them stay as they are.
-
-    Returns:
-        (…, columns).
-    """
-    from newbie_ui.model.epilogues import heads
-
-    table = table.flatten(0, -2)
-    return heads(x.flatten(0, -2), qkv, None, norms, table, width, first, eps).unflatten(0, x.shape[:-1])
-
-
-@torch.library.custom_op("newbie_ui::heads_rows_product", mutates_args=())
-def heads_rows_product(
-    values: Tensor,
-    scale: Tensor,
+def heads_product(
+    x: Tensor,
+    x_scale: Tensor | None,
     qkv: Tensor,
-    qkv_scale: Tensor,
+    qkv_scale: Tensor | None,
     norms: Tensor,
     table: Tensor,
     width: int,
     first: int,
     eps: float,
 ) -> Tensor:
-    """The same of rows in 8 bit and of a matrix in 8 bit with its scale (columns,), in bfloat16."""
+    """x·qkv, whose first columns are normed and turned head by head.
+
+    Args:
+        x: (…, in), in 8 bit with its scale (…, 1) or as it is without one.
+        qkv: (columns, in): queries, keys, values, head by head; likewise, its scale is (columns,).
+        norms: `head_norms`.
+        table: (…, 2·width), `turning_table` of the same tokens.
+        width: of a head.
+        first: columns of queries and keys together; the values behind them stay as they are.
+
+    Returns:
+        (…, columns) in the format of x, or in bfloat16.
+    """
     from newbie_ui.model.epilogues import heads
 
-    scales, table = (scale.flatten(), qkv_scale), table.flatten(0, -2)
-    rows = heads(values.flatten(0, -2), qkv, scales, norms, table, width, first, eps)
-    return rows.unflatten(0, values.shape[:-1])
+    scales = None if x_scale is None else (x_scale.flatten(), qkv_scale)
+    given = (x.flatten(0, -2), qkv, scales, norms, table.flatten(0, -2))
+    return heads(*given, width, first, eps).unflatten(0, x.shape[:-1])
+
+
+@heads_product.register_fake
+def _(x: Tensor, x_scale: Tensor | None, qkv: Tensor, *_) -> Tensor:
+    return x.new_empty(*x.shape[:-1], len(qkv), dtype=x.dtype if x_scale is None else torch.bfloat16)
 
 
 def head_norms(q_weight: Tensor, k_weight: Tensor, heads: int, kv_heads: int) -> Tensor:
@@ -189,9 +191,3 @@ def turning_table(rotary: tuple[Tensor, Tensor]) -> Tensor:
     turned = torch.stack(rotary, dim=-1).flatten(-2).half()
     still = torch.tensor((1.0, 0.0), dtype=torch.float16, device=turned.device).repeat(turned.shape[-1] // 2)
     return torch.cat((turned, still.expand_as(turned)), dim=-1)
-
-
-heads_product.register_fake(lambda x, qkv, *_: x.new_empty(*x.shape[:-1], len(qkv)))
-heads_rows_product.register_fake(
-    lambda values, scale, qkv, *_: values.new_empty(*values.shape[:-1], len(qkv), dtype=torch.bfloat16)
-)

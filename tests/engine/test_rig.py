@@ -22,6 +22,7 @@ from newbie_ui.model import products
 from newbie_ui.model.attention import NewbieAttention
 from newbie_ui.model.blocks import FeedForward
 from newbie_ui.model.fit import CAPTION_BUCKETS
+from newbie_ui.model.products import heads_fit
 from newbie_ui.request import GenerateRequest
 from tests import flash4, kernels, quack, tiny
 
@@ -168,6 +169,15 @@ def test_a_lora_reads_what_the_joint_product_would_not_write(calls):
         feed_forward.w1 = lora.Linear(feed_forward.w1, "default", LoraConfig(r=1), r=1)
     assert np.abs(picture(rig) - expected).max() <= 1
     assert not calls
+
+
+def test_heads_that_fill_no_tile_stay_with_the_kernel_that_turns_any(exact, calls, token_major, monkeypatch):
+    monkeypatch.setattr(products, "heads_fit", heads_fit)  # the stand-in takes all
+    assert heads_fit(96, 32 * 96)  # the published model's
+    assert not heads_fit(64, 6 * 64)  # the demo's
+    rig = make_rig(token_major)
+    assert np.abs(picture(rig) - exact).max() <= 1
+    assert names(calls) == {"gated"}
 
 
 def test_a_lora_adds_to_queries_before_they_are_normed(calls, token_major):
