@@ -188,6 +188,6 @@ def head_norms(q_weight: Tensor, k_weight: Tensor, heads: int, kv_heads: int) ->
 
 def turning_table(rotary: tuple[Tensor, Tensor]) -> Tensor:
     """(…, 2·width) float16, finer than bfloat16's rounding: cos and sin in turn, then what leaves a head as it is."""
-    turned = torch.stack(rotary, dim=-1).flatten(-2).half()
-    still = torch.tensor((1.0, 0.0), dtype=torch.float16, device=turned.device).repeat(turned.shape[-1] // 2)
-    return torch.cat((turned, still.expand_as(turned)), dim=-1)
+    cos, sin = rotary
+    angles = torch.cat((cos, torch.ones_like(cos)), dim=-1), torch.cat((sin, torch.zeros_like(sin)), dim=-1)
+    return torch.stack(angles, dim=-1).flatten(-2).half()

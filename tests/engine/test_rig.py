@@ -10,6 +10,7 @@ import pytest
 import torch
 from peft import LoraConfig
 from peft.tuners import lora
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from newbie_ui.engine import attention, compile
 from newbie_ui.engine.base import ModelInfo
@@ -146,6 +147,35 @@ def test_heads_come_out_of_their_product_normed_and_turned(exact, calls, token_m
     rig.use(replace(token_major, attention="native"))  # reads head by head
     assert np.abs(picture(rig) - exact).max() <= 1
     assert names(calls) == {"gated"}
+
+
+class _Copies(TorchDispatchMode):
+    """Counts tensors made of Python's numbers: on a card each waits until everything before it is done."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten.lift_fresh.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_step_does_not_wait_for_the_device(calls, token_major, monkeypatch):
+    rig, copies = make_rig(token_major), _Copies()
+    rig.pipe.split_guidance, rig.pipe.caption_buckets = False, CAPTION_BUCKETS
+    forward = rig.pipe.transformer.forward
+
+    def counted(*args, **kwargs):
+        with copies:
+            return forward(*args, **kwargs)
+
+    monkeypatch.setattr(rig.pipe.transformer, "forward", counted)
+    picture(rig)
+    assert copies.count == 0
+    with copies:
+        torch.tensor([1.0])
+    assert copies.count == 1
 
 
 def test_weights_in_8_bit_have_products_of_their_own(calls, token_major, monkeypatch):
