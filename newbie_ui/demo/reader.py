@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,8 @@ SIZES = [len(values) for values in ATTRIBUTES.values()]
 PICTURE_SIZES = [len(values) for values in PICTURE_ATTRIBUTES.values()]
 CELL = 8  # pixels
 NEIGHBOURS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))  # cells that answer for a head, besides its own
+MOVED = 2  # pixels, from one view to the next
+SOFTER = 0.4  # how much of half the resolution a softer view has
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,12 @@ def _answers_loss(answers: Tensor, labels: Tensor, sizes: list[int]) -> Tensor:
 
 @torch.no_grad()
 def read(reader: Reader, images: Tensor) -> list[tuple[list[Seen], dict[str, object]]]:
-    """For each image (B, 3, H, W) in [-1, 1]: its characters from left to right, and the picture's own attributes."""
-    presence, answers, picture = (part.float().cpu() for part in reader(images))  # each choice would wait for a card
+    """For each image (B, 3, H, W) in [-1, 1]: its characters from left to right, and the picture's own attributes.
+
+    What the answers are on average over the views: of small things one look is less sure than several.
+    """
+    views = [reader(view) for view in _views(images)]
+    presence, answers, picture = (sum(parts).float().div(len(views)).cpu() for parts in zip(*views))
     # presence stays in logits: two neighbours may both have a sigmoid of exactly 1
     peaks = (F.max_pool2d(presence[:, None], 5, 1, 2)[:, 0] == presence) & (presence > 0)
     places = [part.argmax(-1).tolist() for part in picture.split(PICTURE_SIZES, dim=-1)]
@@ -133,6 +140,17 @@ def read(reader: Reader, images: Tensor) -> list[tuple[list[Seen], dict[str, obj
         scene = {name: options[places[i][b]] for i, (name, options) in enumerate(PICTURE_ATTRIBUTES.items())}
         results.append((sorted(people, key=lambda seen: seen.x), scene))
     return results
+
+
+def _views(images: Tensor) -> Iterator[Tensor]:
+    """The images as they are, moved to each side, softer and sharper, all (B, 3, H, W)."""
+    yield images
+    padded = F.pad(images, (MOVED,) * 4, mode="replicate")
+    for x, y in NEIGHBOURS[1:]:
+        yield padded.roll((x * MOVED, y * MOVED), dims=(3, 2))[..., MOVED:-MOVED, MOVED:-MOVED]
+    blurred = F.interpolate(F.avg_pool2d(images, 2), images.shape[-2:], mode="bilinear")
+    for share in (SOFTER, -SOFTER):
+        yield torch.lerp(images, blurred, share).clamp(-1, 1)
 
 
 def _spoil(images: Tensor, rng: torch.Generator) -> Tensor:

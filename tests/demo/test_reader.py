@@ -1,9 +1,9 @@
-"""How the reader's pictures are spoiled in its training: enough to teach something, never so much that labels lie."""
+"""What the reader looks at: pictures spoiled in training, enough to teach but never so that labels lie; views of them later."""
 
 import torch
 
 from newbie_ui.demo import evaluate
-from newbie_ui.demo.reader import _spoil
+from newbie_ui.demo.reader import _spoil, _views, read
 from newbie_ui.demo.weights_folder import load_reader
 
 
@@ -39,3 +39,37 @@ def test_spoiled_drawings_are_still_read():
     score = evaluate.grade_pictures(load_reader(), scenes, images)
     for name in ("count", "hair", "colour", "expression", "action"):
         assert score.percent(name) >= 90, name
+
+
+def test_a_picture_is_read_from_all_sides():
+    image = torch.full((1, 3, 64, 64), -1.0)
+    image[..., 20:30, 40:50] = 1
+    views = torch.cat(list(_views(image)))
+    bright = (views + 1).mean(dim=1)
+    places = torch.arange(64.0)
+    centres = [
+        (float((one.sum(0) * places).sum() / one.sum()), float((one.sum(1) * places).sum() / one.sum()))
+        for one in bright
+    ]
+    assert [(round(x - 44.5), round(y - 24.5)) for x, y in centres] == [
+        (0, 0),
+        (2, 0),
+        (-2, 0),
+        (0, 2),
+        (0, -2),
+        (0, 0),
+        (0, 0),
+    ]
+    assert views.abs().max() <= 1
+    assert len({float(view.std()) for view in views[[0, 5]]}) == 2
+
+
+def test_what_is_read_is_the_mean_of_the_views():
+    reader, images = load_reader(), evaluate.to_model(evaluate.draw(evaluate.held_out_scenes(2, 2)))
+    seen = []
+    reader.register_forward_hook(lambda module, args, answers: seen.append([part.clone() for part in answers]))
+    found = read(reader, images)
+    assert len(seen) == 7
+    means = [torch.stack(parts).mean(dim=0) for parts in zip(*seen)]
+    once = read(lambda _: means, images)  # whoever answers the same each time
+    assert found == once
