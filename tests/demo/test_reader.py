@@ -1,4 +1,4 @@
-"""What the reader looks at: pictures spoiled in training, enough to teach but never so that labels lie; views of them later."""
+"""What the reader looks at: in training pictures spoiled so mildly that no label lies, then several views of each."""
 
 import torch
 
