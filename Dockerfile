@@ -28,6 +28,8 @@ ENV PATH=/app/.venv/bin:$PATH
 COPY --chown=newbie requirements.txt ./
 RUN pip install -r requirements.txt
 COPY --chown=newbie . .
+# Else every new container compiles them at its start.
+RUN python -m compileall -q app.py newbie_ui
 
 VOLUME /data
 EXPOSE 7860

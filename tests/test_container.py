@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+import os
 import re
 import subprocess
 import sys
@@ -29,6 +30,16 @@ def test_an_ordinary_user_runs_the_program():
     python, unbuffered, program = json.loads(instruction("CMD"))
     assert (python, unbuffered) == ("python", "-u")
     assert (ROOT / program).is_file()
+
+
+def test_python_files_are_compiled_when_it_is_built(tmp_path):
+    python, *flags = re.search(r"^RUN (python -m compileall .*)$", DOCKERFILE, re.M)[1].split()
+    assert "PYTHONDONTWRITEBYTECODE" not in DOCKERFILE
+    assert python == "python"
+    environ = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    assert subprocess.run([sys.executable, *flags], cwd=ROOT, env=environ).returncode == 0
+    compiled = {file.name.split(".")[0] for file in tmp_path.rglob("*.pyc")}
+    assert compiled >= {"app", *(file.stem for file in (ROOT / "newbie_ui").rglob("*.py"))}
 
 
 @pytest.fixture
