@@ -2,8 +2,8 @@
 
 Worth it where a step is so short that launching its kernels takes longer than running them: small pictures on a fast
 card. Promises: the same kernels and the same numbers; one graph a shape; calls that do not look like a step of
-`denoise` (or are too large) go to the transformer's own forward. Graphs hold addresses: after the weights, the kernel
-or the LoRAs changed, call `forget`.
+`denoise` (or are too large) go to the transformer's own forward, and so do all where a kernel cannot be recorded.
+Graphs hold addresses: after the weights, the kernel or the LoRAs changed, call `forget`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from newbie_ui.engine.memory import is_out_of_memory
 from newbie_ui.model.attention import Rotary
 from newbie_ui.model.packing import Packing
 from newbie_ui.model.transformer import Caption, Modulation
@@ -63,7 +64,14 @@ class GraphedForward:
         given = [hidden_states, *_tensors_of(caption, rotary, modulation, packing)]
         shape = tuple((*tensor.shape, tensor.dtype) for tensor in given)
         if shape not in self._shapes:
-            self._keep(shape, _Recorded(self._forward, given, kwargs, self._record))
+            try:
+                self._keep(shape, _Recorded(self._forward, given, kwargs, self._record))
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+                log.warning("steps cannot be recorded here: %s", str(error).partition("\n")[0][:200])
+                self._tokens = 0
+                return self._forward(hidden_states, *args, **kwargs)
         return (self._shapes[shape].replay(given),)
 
     def _keep(self, shape: Hashable, recorded: _Recorded) -> None:

@@ -66,6 +66,29 @@ def test_large_steps_and_other_callers_are_passed_on(pipe):
     assert len(graphed) == 0
 
 
+def test_a_kernel_that_cannot_be_recorded_is_run_as_ever(pipe, caplog):
+    wanted, tried = latents(pipe, 1), []
+
+    def refuse(run):
+        tried.append(run())
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nCompile with …")
+
+    graphed = GraphedForward(pipe.transformer, tokens=10_000, record=refuse)
+    assert torch.equal(latents(pipe, 1), wanted)
+    assert torch.equal(latents(pipe, 1), wanted)
+    assert (len(tried), len(graphed)) == (1, 0)  # not again at every step
+    assert "not permitted" in caplog.text
+
+
+def test_too_little_memory_to_record_is_the_engines_to_solve(pipe):
+    def refuse(run):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    GraphedForward(pipe.transformer, tokens=10_000, record=refuse)
+    with pytest.raises(torch.OutOfMemoryError):
+        latents(pipe, 1)
+
+
 def test_changed_weights_need_forgetting_and_few_shapes_are_kept(pipe):
     graphed = GraphedForward(pipe.transformer, tokens=10_000, record=lambda run: run)
     for rows in range(1, KEPT + 3):
