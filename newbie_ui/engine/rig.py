@@ -90,8 +90,9 @@ class Rig:
 
     def use_attention(self, name: str) -> None:
         """Change the attention kernel; compiled blocks notice and build another graph."""
-        if name != self.attention:
-            self.forget_graphs()
+        if name == self.attention:
+            return
+        self.forget_graphs()
         attention.use(self.pipe.transformer, name)
         self.attention = name
 
@@ -110,7 +111,7 @@ class Rig:
     def tune_attention(self, tokens: int) -> None:
         """With "auto": measure the kernels for this length and take the fastest."""
         if self.plan.attention == "auto":
-            config, dtype = self.pipe.transformer.config, self.pipe.transformer.dtype
+            config, dtype = self.pipe.transformer.config, getattr(torch, self.plan.dtype)
             heads = (config.n_heads, config.n_kv_heads or config.n_heads)
             shape = (heads, config.dim // config.n_heads, tokens)
             padded = self.pipe.caption_buckets is not None
@@ -170,7 +171,8 @@ class Rig:
         if plan.quantize_text != "off":
             self._progress(f"Converting the text encoder to {plan.quantize_text}", None)
             quantize.quantize_text_encoder(pipe.text_encoder, plan.quantize_text, self.device)
-        self.pipe, self._split = pipe, pipe.split_guidance
+        self.pipe, self._split, self.attention = pipe, pipe.split_guidance, "native"
+        attention.use(pipe.transformer, self.attention)
 
     def _places(self, plan: Plan) -> Places:
         """Parts that stay on the device are read straight to it, unless something is made of their weights first."""

@@ -138,6 +138,19 @@ def token_major(monkeypatch):
     return replace(PLAN, attention="flash_attn_4")
 
 
+def test_the_kernel_is_set_once_and_again_on_weights_that_are_read_anew(token_major, monkeypatch):
+    used, use = [], attention.use
+    monkeypatch.setattr(attention, "use", lambda transformer, name: used.append(name) or use(transformer, name))
+    monkeypatch.setattr(attention, "fastest", lambda *shape, padded: "flash_attn_4")
+    rig = make_rig(replace(token_major, attention="auto"))
+    picture(rig), picture(rig)
+    assert used == ["native", "flash_attn_4"]
+    rig.use(replace(token_major, dtype="bfloat16"))
+    assert used == ["native", "flash_attn_4"] * 2
+    kernels_in_use = {each._attention_backend for each in rig.pipe.transformer.attn_processors.values()}
+    assert kernels_in_use == {attention.BACKENDS["flash_attn_4"]}
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_heads_come_out_of_their_product_normed_and_turned(exact, calls, token_major, together):
     rig = make_rig(token_major)
