@@ -35,7 +35,8 @@ def install(monkeypatch) -> list[Call]:
         gate, up = (multiplied(x, both) * scale[:, None] * columns).chunk(2, dim=-1)
         return (F.silu(gate) * up).bfloat16()
 
-    def heads(x, qkv, scales, norms, table, width, first, eps):
+    def heads(x, qkv, scales, norms, table, first, eps):
+        width = table.shape[1] // 2
         calls.append(Call("heads" if scales is None else "heads rows", tuple(qkv.shape)))
         y = multiplied(x, qkv)
         if scales is not None:

@@ -201,8 +201,7 @@ class NewbieAttention(nn.Module, AttentionModuleMixin):
             operands = (x, None, layer.weight, None)
         else:
             return None
-        how = (self.head_dim, self._turned_columns, self.q_norm.eps)
-        qkv = products.heads_product(*operands, self._head_norms, turns, *how)
+        qkv = products.heads_product(*operands, self._head_norms, turns, self._turned_columns, self.q_norm.eps)
         return qkv.unflatten(-1, (-1, self.head_dim)).split((self.n_heads, *(self.n_kv_heads,) * 2), dim=2)
 
     def forward(

@@ -58,12 +58,11 @@ def heads(
     scales: tuple[Tensor, Tensor] | None,
     norms: Tensor,
     table: Tensor,
-    width: int,
     first: int,
     eps: float,
 ) -> Tensor:
     """See `products.heads_product`; x (rows, in), table (rows, 2·width), scales (rows,) and (columns,)."""
-    given = {"cos_sin": table, "inverse": width, "norms": norms}
+    given = {"cos_sin": table, "inverse": table.shape[1] // 2, "norms": norms}
     options = HEADS
     if scales is not None:
         given |= {"rows": _vector(scales[0]), "columns": _vector(scales[1])}

@@ -63,13 +63,13 @@ def _small_products(device: torch.device, dtype: torch.dtype) -> list[tuple[Tens
     table, first = turning_table(rotary), (heads + kv_heads) * width
     if dtype.itemsize > 1:
         x, both, qkv = x.to(dtype), both.to(dtype) / 16, qkv.to(dtype)
-        got = (gated_product(x, both), heads_product(x, None, qkv, None, norms, table, width, first, 1e-6))
+        got = (gated_product(x, both), heads_product(x, None, qkv, None, norms, table, first, 1e-6))
     else:
         (x, x_scale), *weights = map(_in_8_bit, (x, both / 16, qkv))
         (both, both_scale), (qkv, qkv_scale) = weights
         scales = paired_scales(*both_scale.flatten().chunk(2))
         got = (gated_rows_product(x, x_scale, both, scales),)
-        got += (heads_product(x, x_scale, qkv, qkv_scale.flatten(), norms, table, width, first, 1e-6),)
+        got += (heads_product(x, x_scale, qkv, qkv_scale.flatten(), norms, table, first, 1e-6),)
         x, both, qkv = x.float() * x_scale, both.float() * both_scale, qkv.float() * qkv_scale
     gate, up = (x @ both.t()).float().chunk(2, dim=-1)
     split = ((heads + kv_heads) * width, kv_heads * width)
@@ -151,7 +151,6 @@ def heads_product(
     qkv_scale: Tensor | None,
     norms: Tensor,
     table: Tensor,
-    width: int,
     first: int,
     eps: float,
 ) -> Tensor:
@@ -161,8 +160,7 @@ def heads_product(
         x: (…, in), in 8 bit with its scale (…, 1) or as it is without one.
         qkv: (columns, in): queries, keys, values, head by head; likewise, its scale is (columns,).
         norms: `head_norms`.
-        table: (…, 2·width), `turning_table` of the same tokens.
-        width: of a head.
+        table: (…, 2·width), `turning_table` of the same tokens, for heads of this width.
         first: columns of queries and keys together; the values behind them stay as they are.
 
     Returns:
@@ -172,7 +170,7 @@ def heads_product(
 
     scales = None if x_scale is None else (x_scale.flatten(), qkv_scale)
     given = (x.flatten(0, -2), qkv, scales, norms, table.flatten(0, -2))
-    return heads(*given, width, first, eps).unflatten(0, x.shape[:-1])
+    return heads(*given, first, eps).unflatten(0, x.shape[:-1])
 
 
 @heads_product.register_fake
