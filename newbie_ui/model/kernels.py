@@ -13,7 +13,10 @@ Triton only: ask `usable`; the plain code is beside every call.
 
 from __future__ import annotations
 
+import hashlib
 import math
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -41,6 +44,12 @@ class Rows(NamedTuple):
 def usable(tensor: Tensor) -> bool:
     """Whether these kernels can take it. They have no gradient: not where there may be one, as in training a LoRA."""
     return triton is not None and tensor.is_cuda and not torch.is_grad_enabled()
+
+
+@cache
+def fingerprint() -> str:
+    """Another one for every change of the kernels, or of how they are launched."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 
 def turned_heads(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import FirstBlockCacheConfig
@@ -9,6 +11,7 @@ from diffusers import FirstBlockCacheConfig
 from newbie_ui.engine import compile
 from newbie_ui.engine.plan import Plan
 from newbie_ui.engine.rig import Rig
+from newbie_ui.model import kernels
 from tests import tiny
 
 torch._dynamo.config.suppress_errors = False
@@ -86,6 +89,17 @@ def test_what_was_compiled_is_counted_and_timed(transformer):
     with compile.as_written(transformer.layers[0]):
         assert transformer.layers[0]._compiled_call_impl is None
     assert transformer.layers[0]._compiled_call_impl is not None
+
+
+def test_other_kernels_are_other_keys_for_what_is_kept_on_disk(transformer, monkeypatch, tmp_path):
+    with torch.compiler.config.patch(cache_key_tag="given"):
+        compile.compile_blocks(transformer, backend="eager")
+        compile.compile_blocks(transformer, backend="eager")
+        assert torch.compiler.config.cache_key_tag == "given" + kernels.fingerprint()
+    changed = tmp_path / "kernels.py"
+    changed.write_text(Path(kernels.__file__).read_text() + "# another\n")
+    monkeypatch.setattr(kernels, "__file__", str(changed))
+    assert kernels.fingerprint.__wrapped__() != kernels.fingerprint()
 
 
 @torch.no_grad()
