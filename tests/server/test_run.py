@@ -69,8 +69,10 @@ def test_a_signal_finishes_the_picture_being_made_and_ends_with_code_0(server, t
     assert (status, report["state"], report["jobs"]) == (200, "busy", 1)
     tab = urllib.request.urlopen(server.url + "/gradio_api/heartbeat/tab", timeout=20)  # an open page
     server.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
-    status, report = get(server.url + "/health")
+    end = time.monotonic() + 4  # the picture takes 5 s
+    while (answer := get(server.url + "/health"))[0] != 503 and time.monotonic() < end:
+        time.sleep(0.05)
+    status, report = answer
     assert (status, report["ending"]) == (503, True)
     assert server.wait(timeout=20) == 0
     tab.close()

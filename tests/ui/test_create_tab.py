@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -296,7 +297,9 @@ def test_jobs_queue_up_are_reordered_removed_and_stopped(page, site):
     expect(rows).to_have_count(2)
     first = site[2].status().jobs[1].id
     rows.nth(1).get_by_role("button", name=re.compile("^Job 2")).press("ArrowUp")
-    page.wait_for_timeout(400)
+    end = time.monotonic() + 5
+    while site[2].status().jobs[2].id != first and time.monotonic() < end:
+        page.wait_for_timeout(50)
     assert site[2].status().jobs[2].id == first
     rows.nth(1).get_by_role("button", name="Remove from the queue").click()
     expect(rows).to_have_count(1)
