@@ -119,8 +119,12 @@ def apply(connection: sqlite3.Connection, change: Mapping[str, Any]) -> None:
     if action is None or (name is None and change.get("do") in _NAMED):
         log.warning("marks: a change %r is not understood and was skipped", str(change.get("do"))[:40])
         return
-    at = change.get("at")
-    action(connection, ids, name or "", change.get("value"), float(at) if isinstance(at, (int, float)) else 0.0)
+    action(connection, ids, name or "", change.get("value"), _seconds(change.get("at")))
+
+
+def _seconds(value: Any) -> float:
+    """A time since 1970; 0 for what is none."""
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e12 else 0.0
 
 
 def clean_name(name: Any) -> str | None:
@@ -148,7 +152,8 @@ def _rating(db: sqlite3.Connection, ids: list[str], name: str, value: Any, at: f
 
 
 def _collection(db: sqlite3.Connection, ids: list[str], name: str, value: Any, at: float) -> None:
-    db.execute("INSERT OR IGNORE INTO collections VALUES (?, ?)", (name, at))
+    made_at = at if value is None else _seconds(value)  # one that was there before keeps its place
+    db.execute("INSERT OR IGNORE INTO collections VALUES (?, ?)", (name, made_at))
 
 
 def _collect(db: sqlite3.Connection, ids: list[str], name: str, value: Any, at: float) -> None:

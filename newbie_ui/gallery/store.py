@@ -204,10 +204,12 @@ class Gallery:
             raise PictureError(f"Rating {rating!r} is not known. Use 0 to {marks.MAX_RATING}.")
         self._mark({"do": "rating", "ids": self._known(ids), "value": int(rating)})
 
-    def collect(self, name: str, ids: Sequence[str] = ()) -> None:
-        """Put pictures into a collection, which is made if it is not there."""
-        change = {"do": "collect", "name": _collection_name(name), "ids": self._known(ids)}
-        self._mark(change if change["ids"] else {"do": "collection", "name": change["name"]})
+    def collect(self, name: str, ids: Sequence[str] = (), made_at: float | None = None) -> None:
+        """Put pictures into a collection, which is made if it is not there: last in the list, unless it was made
+        before (`made_at`, seconds since 1970)."""
+        known = self._known(ids)
+        what = {"do": "collect", "ids": known} if known else {"do": "collection"}
+        self._mark({**what, "name": _collection_name(name), "value": made_at})
 
     def uncollect(self, name: str, ids: Sequence[str]) -> None:
         self._mark({"do": "uncollect", "name": _collection_name(name), "ids": self._known(ids)})
@@ -216,13 +218,17 @@ class Gallery:
         """Rename; into the name of another collection the two become one."""
         self._mark({"do": "rename", "name": _collection_name(name), "value": _collection_name(new)})
 
-    def drop_collection(self, name: str) -> list[str]:
-        """Forget a collection; its pictures stay. Returns their ids, which `collect` puts together again."""
+    def drop_collection(self, name: str) -> tuple[list[str], float | None]:
+        """Forget a collection; its pictures stay.
+
+        Returns their ids, and when the collection was made (None: there was none), for `collect` to bring it back.
+        """
         name = _collection_name(name)
         known = "SELECT d.id FROM collected d JOIN pictures p ON p.id = d.id WHERE d.collection = ? ORDER BY d.added_at"
-        ids = list(self._ask(lambda c: names(c, known, name)))
+        made = "SELECT created_at FROM collections WHERE name = ?"
+        ids, times = self._ask(lambda c: (names(c, known, name), c.execute(made, (name,)).fetchone()))
         self._mark({"do": "drop", "name": name})
-        return ids
+        return list(ids), times[0] if times else None
 
     def collections(self) -> tuple[str, ...]:
         return self._ask(lambda c: names(c, "SELECT name FROM collections ORDER BY created_at, name"))

@@ -184,7 +184,10 @@ class Routes:
 
     def collection(self, request: Request, body: bytes) -> Response:
         data = self._change(body)
-        self.shelf.make_collection(collection_name(data.get("name")), ids_of(data, empty=True))
+        made_at = data.get("made_at")
+        if made_at is not None and not (type(made_at) in (int, float) and 0 <= made_at < 1e12):
+            raise Refused("made_at is in seconds since 1970.")
+        self.shelf.make_collection(collection_name(data.get("name")), ids_of(data, empty=True), made_at)
         return fresh({})
 
     def rename(self, request: Request, body: bytes) -> Response:
@@ -193,7 +196,7 @@ class Routes:
         return fresh({})
 
     def drop(self, request: Request, body: bytes) -> Response:
-        return fresh({"ids": self.shelf.drop_collection(collection_name(self._change(body).get("name")))})
+        return fresh(self.shelf.drop_collection(collection_name(self._change(body).get("name"))))
 
     def add(self, request: Request, body: bytes) -> Response:
         """One picture file is the body. What it is, its bytes say; its name is only said again in a refusal."""

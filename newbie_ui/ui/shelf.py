@@ -161,15 +161,16 @@ class Shelf:
     def undelete(self, ids: Sequence[str]) -> None:
         self.store.undelete(ids)
 
-    def make_collection(self, name: str, ids: Sequence[str]) -> None:
-        self.store.collect(name, ids)
+    def make_collection(self, name: str, ids: Sequence[str], made_at: float | None) -> None:
+        self.store.collect(name, ids, made_at)
 
     def rename_collection(self, name: str, new: str) -> None:
         self.store.rename_collection(name, new)
 
-    def drop_collection(self, name: str) -> list[str]:
-        """Forget a collection; returns the ids of its pictures, which stay."""
-        return self.store.drop_collection(name)
+    def drop_collection(self, name: str) -> Value:
+        """Forget a collection; returns what `make_collection` needs to bring it back. Its pictures stay."""
+        ids, made_at = self.store.drop_collection(name)
+        return {"ids": ids, "made_at": made_at}
 
 
 def item_of(card: Card) -> Value:

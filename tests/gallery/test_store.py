@@ -363,13 +363,17 @@ def test_marks_survive_a_rebuild_a_restart_and_a_lost_index(tmp_path):
         gallery.rename_collection("B", "Früh ☕")
         gallery.collect("gone", [one])
         gallery.drop_collection("gone")
+        back, made_at = gallery.drop_collection("A")
+        gallery.collect("A", back, made_at)
         before = marked(gallery)
         assert before == ([(one, True, 0), (two, False, 5)], {"A": [two], "Früh ☕": [one]})
+        assert gallery.collections() == ("A", "Früh ☕")
         gallery.rebuild()
         assert marked(gallery) == before
     (tmp_path / INDEX).unlink()
     with Gallery(tmp_path) as gallery:
         assert marked(gallery) == before
+        assert gallery.collections() == ("A", "Früh ☕")
 
 
 def test_renaming_into_another_collection_joins_the_two(gallery):
@@ -387,7 +391,9 @@ def test_a_torn_or_foreign_line_costs_only_itself(tmp_path):
         gallery.set_favourite([one], True)
     with open(tmp_path / MARKS, "ab") as file:
         file.write(
-            b'{"do": "from the future", "ids": ["x"]}\n[1]\n\xff\xfe\n{"do":"rating","ids":5,"value":"x"}\n{"do": "rat'
+            b'{"do": "from the future", "ids": ["x"]}\n[1]\n\xff\xfe\n{"do":"rating","ids":5,"value":"x"}\n'
+            + b'{"do":"collection","name":"odd","value":1%s,"at":NaN}\n' % (b"0" * 400)
+            + b'{"do": "rat'
         )
     with Gallery(tmp_path) as gallery:
         gallery.set_rating([one], 2)

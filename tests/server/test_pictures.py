@@ -174,11 +174,15 @@ def test_collections_are_made_renamed_and_removed_without_their_pictures(client,
     client.post("/gallery/rename", json={"name": "Sea", "new": "The  coast"})
     assert client.get("/gallery/facets").json()["collections"] == [{"name": "The coast", "count": 2}]
     client.post("/gallery/delete", json={"ids": ids[:1]})
-    assert sorted(client.post("/gallery/drop", json={"name": "The coast"}).json()["ids"]) == ids[:2]
-    assert client.get("/gallery/facets").json()["collections"] == []
+    client.post("/gallery/collection", json={"name": "Hills", "ids": []})
+    dropped = client.post("/gallery/drop", json={"name": "The coast"}).json()
+    assert sorted(dropped["ids"]) == ids[:2]
+    assert client.get("/gallery/facets").json()["collections"] == [{"name": "Hills", "count": 0}]
     assert client.get("/gallery/list").json()["total"] == 2
-    client.post("/gallery/collection", json={"name": "The coast", "ids": ids[:2]})
+    client.post("/gallery/collection", json={"name": "The coast", **dropped})
     assert client.get("/gallery/list?collection=The coast").json()["total"] == 1
+    assert [row["name"] for row in client.get("/gallery/facets").json()["collections"]] == ["The coast", "Hills"]
+    assert client.post("/gallery/drop", json={"name": "none"}).json() == {"ids": [], "made_at": None}
 
 
 @pytest.mark.parametrize(
@@ -191,6 +195,8 @@ def test_collections_are_made_renamed_and_removed_without_their_pictures(client,
         ("edit", {"ids": ["20261122-100000-000000-abcd"], "favourite": "yes"}, "true or false"),
         ("edit", {"ids": ["20261122-100000-000000-abcd"], "put_in": " \n "}, "1 to 80"),
         ("collection", {"name": "x" * 100, "ids": []}, "1 to 80"),
+        ("collection", {"name": "Sea", "ids": [], "made_at": "long ago"}, "seconds since 1970"),
+        ("collection", {"name": "Sea", "ids": [], "made_at": 10**400}, "seconds since 1970"),
         ("rename", {"name": "Sea"}, "1 to 80"),
         ("rename", {"name": "", "new": "Sea"}, "1 to 80"),
         ("drop", {"name": 7}, "1 to 80"),

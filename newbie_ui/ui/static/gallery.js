@@ -180,13 +180,13 @@ nb.define("gallery", function (w) {
   }
   async function dropCollection(name) {
     try {
-      const { ids } = await write("gallery/drop", { name });
+      const { ids, made_at } = await write("gallery/drop", { name });
       await showCollection("");
-      nb.say(t("gallery_dropped", { name }), { label: t("undo"), run: () => collectAgain(name, ids).then(() => showCollection(name)).catch(complain) });
+      nb.say(t("gallery_dropped", { name }), { label: t("undo"), run: () => collectAgain(name, ids, made_at).then(() => showCollection(name)).catch(complain) });
     } catch (error) { complain(error); }
   }
-  async function collectAgain(name, ids) {
-    for (let at = 0; at === 0 || at < ids.length; at += 1000) await write("gallery/collection", { name, ids: ids.slice(at, at + 1000) });
+  async function collectAgain(name, ids, made_at) {
+    for (let at = 0; at === 0 || at < ids.length; at += 1000) await write("gallery/collection", { name, made_at, ids: ids.slice(at, at + 1000) });
   }
   async function edit(ids, change) {
     try {
