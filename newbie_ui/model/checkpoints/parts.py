@@ -19,6 +19,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import Gemma3TextConfig, Gemma3TextModel, JinaEmbeddingsV3Config, JinaEmbeddingsV3Model
+from transformers.initialization import no_init_weights
 
 from newbie_ui.errors import CheckpointError
 from newbie_ui.model.checkpoints.keys import GEMMA, JINA, TRANSFORMER, VAE
@@ -114,7 +115,7 @@ def load_scheduler(config: Config | None) -> FlowMatchEulerDiscreteScheduler:
 def _prepared(plan: Plan, build: Callable[[], nn.Module], with_adapters: bool = False) -> Prepared:
     """Build without memory and check that every tensor has its place. Tables that are computed are made for real."""
     try:
-        with init_empty_weights(include_buffers=False):
+        with no_init_weights(), init_empty_weights(include_buffers=False):
             module = build()
     except NONSENSE as error:
         raise CheckpointError(
