@@ -119,12 +119,13 @@ def apply(connection: sqlite3.Connection, change: Mapping[str, Any]) -> None:
     if action is None or (name is None and change.get("do") in _NAMED):
         log.warning("marks: a change %r is not understood and was skipped", str(change.get("do"))[:40])
         return
-    action(connection, ids, name or "", change.get("value"), _seconds(change.get("at")))
+    at = change.get("at")
+    action(connection, ids, name or "", change.get("value"), float(at) if is_time(at) else 0.0)
 
 
-def _seconds(value: Any) -> float:
-    """A time since 1970; 0 for what is none."""
-    return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e12 else 0.0
+def is_time(value: Any) -> bool:
+    """Whether it is a number of seconds since 1970 that makes sense."""
+    return type(value) in (int, float) and 0 <= value < 1e12
 
 
 def clean_name(name: Any) -> str | None:
@@ -152,7 +153,7 @@ def _rating(db: sqlite3.Connection, ids: list[str], name: str, value: Any, at: f
 
 
 def _collection(db: sqlite3.Connection, ids: list[str], name: str, value: Any, at: float) -> None:
-    made_at = at if value is None else _seconds(value)  # one that was there before keeps its place
+    made_at = value if is_time(value) else at  # one that was there before keeps its place
     db.execute("INSERT OR IGNORE INTO collections VALUES (?, ?)", (name, made_at))
 
 

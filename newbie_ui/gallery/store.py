@@ -207,6 +207,8 @@ class Gallery:
     def collect(self, name: str, ids: Sequence[str] = (), made_at: float | None = None) -> None:
         """Put pictures into a collection, which is made if it is not there: last in the list, unless it was made
         before (`made_at`, seconds since 1970)."""
+        if made_at is not None and not marks.is_time(made_at):
+            raise PictureError(f"made_at {str(made_at)[:40]!r} is no time. Give it in seconds since 1970.")
         known = self._known(ids)
         what = {"do": "collect", "ids": known} if known else {"do": "collection"}
         self._mark({**what, "name": _collection_name(name), "value": made_at})

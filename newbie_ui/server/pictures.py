@@ -184,10 +184,8 @@ class Routes:
 
     def collection(self, request: Request, body: bytes) -> Response:
         data = self._change(body)
-        made_at = data.get("made_at")
-        if made_at is not None and not (type(made_at) in (int, float) and 0 <= made_at < 1e12):
-            raise Refused("made_at is in seconds since 1970.")
-        self.shelf.make_collection(collection_name(data.get("name")), ids_of(data, empty=True), made_at)
+        ids = ids_of(data, empty=True)
+        self.shelf.make_collection(collection_name(data.get("name")), ids, data.get("made_at"))
         return fresh({})
 
     def rename(self, request: Request, body: bytes) -> Response:
