@@ -2,7 +2,7 @@
 
 Rectified flow: x_t = (1 - t)·noise + t·image, the target is `image - noise`, t = 0 is noise. Characters, and their
 heads most, weigh more in the loss, because a face covers few latents and carries most attributes.
-A training can stop at any step and go on from its state files, on as many GPUs as before.
+A training can stop at any step and go on from its state files, on any number of GPUs.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ class FlowTraining:
         if device.type == "cuda":
             net = networks.transformer
             net.residual_dtype = None  # autocast's own: fewer bytes a step
-            for block in (*net.layers, *net.noise_refiner, *net.context_refiner):
+            refiners = (*net.noise_refiner, *net.context_refiner)
+            for block in (*net.layers, *refiners, *networks.gemma.layers[:-1], *networks.clip.layers):
                 block.compile(dynamic=False)
 
     def run(self, seconds: float, report: Callable[[int], None] = lambda step: None, reports: int = 4) -> bool:
@@ -195,12 +196,13 @@ class FlowTraining:
 
     def load(self, path: Path) -> None:
         state = torch.load(path.with_name(f"{path.name}.0"), map_location=self.device, weights_only=True)
-        mine = torch.load(path.with_name(f"{path.name}.{ranks.number()}"), map_location="cpu", weights_only=True)
         for name, module in self.networks.modules().items():
             module.load_state_dict(state["networks"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         torch._foreach_copy_(self.average, state["average"])
-        self.rng.set_state(mine["rng"])
+        mine = path.with_name(f"{path.name}.{ranks.number()}")
+        if mine.exists():  # a rank that was not there before draws its own numbers from their start
+            self.rng.set_state(torch.load(mine, map_location="cpu", weights_only=True)["rng"])
         self.step, self.spent, self.curve = state["step"], state["spent"], state["curve"]
 
 

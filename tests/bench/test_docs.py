@@ -16,7 +16,7 @@ from newbie_ui.presets import Preset
 PAGE = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
 MEASURED = Path(__file__).parents[2] / "docs" / "measurements"
 FOUND = {}
-for folder in ("h100-2026-11-24", "h200-2026-11-28", "h200-2026-11-29"):  # later ones count
+for folder in ("h100-2026-11-24", "h200-2026-11-28", "h200-2026-11-29", "h200-2026-11-30"):  # later ones count
     FOUND |= suite.read(MEASURED / folder)
 CARD = DeviceInfo("cuda", "A card", 85.0, (9, 0))
 ROWS = re.findall(r"^\| (`.+?) \| (.+?) \|", PAGE, re.M)

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from newbie_ui.demo import evaluate, train
+from newbie_ui.demo import evaluate, ranks, train
 from newbie_ui.demo.autoencoder import _upsample
 from newbie_ui.demo.config import Flow, load_recipe
 from newbie_ui.demo.data import draw_shard, load_shard
-from newbie_ui.demo.flow import caption_ids, loss_weights, sample_times
-from newbie_ui.demo.networks import BOS, PAD
+from newbie_ui.demo.flow import FlowNetworks, FlowTraining, caption_ids, loss_weights, sample_times
+from newbie_ui.demo.networks import BOS, PAD, build_clip, build_gemma, build_transformer
 from newbie_ui.errors import UserError
 from newbie_ui.model.pipeline import NewbiePipeline
 
@@ -79,6 +79,29 @@ def test_a_training_goes_on_from_an_exported_model(trained, tmp_path):
     others = earlier.keys() - same
     assert others
     assert all(key.startswith("reader/") for key in others)
+
+
+def toy_flow():
+    recipe = load_recipe(changes=tuple(TOY))
+    networks = FlowNetworks(build_transformer(recipe), build_gemma(recipe), build_clip(recipe))
+    shape = (6, recipe.draw.captions, recipe.tokens - 2)
+    data = {"latents": torch.randn(6, 16, 8, 8), "tokens": torch.full(shape, 9), "heads": torch.zeros(6, 4, 4)}
+    return FlowTraining(networks, recipe, data, torch.device("cpu"))
+
+
+def test_a_gpu_more_goes_on_from_the_same_weights_with_numbers_of_its_own(tmp_path, monkeypatch):
+    alone = toy_flow()
+    alone.run(0)
+    alone.save(tmp_path / "flow.pt")
+    again = toy_flow()
+    again.load(tmp_path / "flow.pt")
+    monkeypatch.setattr(ranks, "number", lambda: 1)
+    joined = toy_flow()
+    joined.load(tmp_path / "flow.pt")
+    assert joined.step == alone.step > 0
+    assert all(torch.equal(a, b) for a, b in zip(joined.live, alone.live))
+    assert torch.equal(again.rng.get_state(), alone.rng.get_state())
+    assert not torch.equal(joined.rng.get_state(), alone.rng.get_state())
 
 
 def test_the_exported_folder_is_a_pipeline_that_can_be_measured(trained, capsys):
