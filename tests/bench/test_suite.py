@@ -231,6 +231,23 @@ def test_each_target_stands_beside_what_was_measured():
     assert small == ["small", "1024×1024", "6.40", "≤ 6.5", "1.71", "≤ 1.6", "7.20", "no"]
 
 
+def test_a_batch_is_compared_with_the_fastest_way_to_make_one_picture():
+    small = {"width": 512, "height": 512}
+    found = {
+        "batch": entry(
+            rung("vae", images_per_min=20.0),
+            rung("vae", images_per_min=21.0, batch=4),
+            rung("vae", images_per_min=36.0, **small),
+            rung("vae", images_per_min=86.0, batch=4, **small),
+            rung("graphs", images_per_min=76.0, **small),
+            rung("graphs", images_per_min=85.0, batch=4, **small),
+        )
+    }
+    rows = {mode: (text, reached) for mode, _, text, reached in tables.targets(found)}
+    assert rows["batch 4"] == ("1.05 ×", "yes")
+    assert rows["batch 4, small"] == ("1.13 ×", "no")
+
+
 def test_the_page_has_every_stage_that_was_run_and_names_what_failed():
     found = {
         "ladder": entry(rung("eager"), failures={"fp8": "no room"}),
