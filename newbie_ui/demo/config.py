@@ -76,6 +76,7 @@ class Flow:
     samples: int
     batch: int
     lr: float
+    matrix_lr: float
     warmup: int
     ema: float
     dropout: float

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,16 @@ from transformers import Gemma3TextModel, JinaEmbeddingsV3Model
 
 from newbie_ui.demo import ranks
 from newbie_ui.demo.config import Flow, Recipe
+from newbie_ui.demo.muon import Muon
 from newbie_ui.demo.networks import BOS, PAD
 from newbie_ui.demo.tokenizer import SPECIAL
+from newbie_ui.engine.graphs import record_graph
 from newbie_ui.model.text import without_last_layer
 from newbie_ui.model.transformer import NewbieTransformer2DModel
 
 log = logging.getLogger(__name__)
 
+NOT_HIDDEN = ("embed", "adaLN", "final_layer")  # in the names of matrices that take in, modulate or give out
 SYSTEM = SPECIAL.index("<prompt start>")
 CELL = 8  # pixels a latent
 
@@ -48,6 +52,11 @@ class FlowNetworks:
         unused |= {id(p) for p in self.transformer.norm_final.parameters()}
         return [p for m in self.modules().values() for p in m.parameters() if id(p) not in unused]
 
+    def matrices(self) -> set[nn.Parameter]:
+        """The matrices between hidden states."""
+        named = (pair for module in self.modules().values() for pair in module.named_parameters())
+        return {p for name, p in named if p.dim() == 2 and not any(word in name for word in NOT_HIDDEN)}
+
     def velocity(self, latents: Tensor, t: Tensor, gemma_ids: Tensor, clip_ids: Tensor) -> Tensor:
         """The velocity (B, 16, h, w) for token ids (B, L) padded with `PAD` on the right."""
         mask = gemma_ids != PAD
@@ -57,7 +66,8 @@ class FlowNetworks:
                 input_ids=gemma_ids, attention_mask={"full_attention": None, "sliding_attention": None}, use_cache=False
             ).last_hidden_state
         clip_mask = clip_ids != PAD
-        states = self.clip(input_ids=clip_ids, attention_mask=clip_mask.long()).last_hidden_state.float()
+        # Of four dimensions it is taken as it is; of another one the card would be asked whether it hides anything
+        states = self.clip(input_ids=clip_ids, attention_mask=clip_mask[:, None, None]).last_hidden_state.float()
         weight = clip_mask.unsqueeze(-1).float()
         pooled = (states * weight).sum(dim=1) / weight.sum(dim=1)
         return self.transformer(latents, t, features, mask, pooled.to(features.dtype), return_dict=False)[0]
@@ -98,16 +108,31 @@ def caption_ids(tokens: Tensor, part: Flow, rng: torch.Generator) -> tuple[Tenso
     return torch.where(system, with_system, plain), plain
 
 
-def flow_loss(networks: FlowNetworks, batch: dict[str, Tensor], part: Flow, rng: torch.Generator) -> Tensor:
-    """Weighted squared error of the velocity for latents (B, 16, h, w), tokens (B, L - 2) and heads (B, 4, 4)."""
+class Example(NamedTuple):
+    """A batch as the networks see it, with everything in it that chance decides."""
+
+    mixed: Tensor  # (B, 16, h, w) between noise and image
+    times: Tensor  # (B,)
+    target: Tensor  # (B, 16, h, w) the velocity
+    weights: Tensor  # (B, 1, h, w) of the loss
+    gemma_ids: Tensor  # (B, L)
+    clip_ids: Tensor  # (B, L)
+
+
+def make_example(batch: dict[str, Tensor], part: Flow, rng: torch.Generator) -> Example:
+    """Draw times, noise and dropped captions for latents (B, 16, h, w), tokens (B, L - 2) and heads (B, 4, 4)."""
     image = batch["latents"].float()
-    t = sample_times(len(image), part, rng, image.device)
+    times = sample_times(len(image), part, rng, image.device)
     noise = torch.randn(image.shape, generator=rng, device=image.device)
-    mixed = torch.lerp(noise, image, t.view(-1, 1, 1, 1))
-    gemma_ids, clip_ids = caption_ids(batch["tokens"], part, rng)
-    velocity = networks.velocity(mixed, t, gemma_ids, clip_ids)
-    error = (velocity.float() - (image - noise)).square()
-    return (error * loss_weights(batch["heads"], image.shape[-1], part)).mean()
+    mixed = torch.lerp(noise, image, times.view(-1, 1, 1, 1))
+    weights = loss_weights(batch["heads"], image.shape[-1], part)
+    return Example(mixed, times, image - noise, weights, *caption_ids(batch["tokens"], part, rng))
+
+
+def flow_loss(networks: FlowNetworks, example: Example) -> Tensor:
+    """Weighted squared error of the velocity."""
+    velocity = networks.velocity(example.mixed, example.times, example.gemma_ids, example.clip_ids)
+    return ((velocity.float() - example.target).square() * example.weights).mean()
 
 
 class FlowTraining:
@@ -119,15 +144,18 @@ class FlowTraining:
             module.to(device).train()
         self.live = networks.parameters()
         ranks.copy_from_first(self.live)
-        fused = device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(
-            self.live, lr=self.part.lr, betas=(0.9, 0.98), weight_decay=0.01, fused=fused
-        )
+        matrices = networks.matrices() if self.part.matrix_lr else set()
+        rest = [p for p in self.live if p not in matrices]
+        self.adam = torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.01, fused=device.type == "cuda")
+        self.muon = Muon([p for p in self.live if p in matrices], torch.zeros((), device=device)) if matrices else None
         self.average = [p.detach().clone() for p in self.live]
         self.rng = torch.Generator(device).manual_seed(recipe.seed + 1000 * ranks.number())
         self.batch = max(1, self.part.batch // ranks.count())
         self.steps = max(1, self.part.samples // self.part.batch)
         self.step, self.spent, self.curve = 0, 0.0, []
+        self._replay: Callable[[], Tensor] | None = None
+        self._replay_muon: Callable[[], None] | None = None
+        self._held: Example | None = None  # what it reads
         if device.type == "cuda":
             net = networks.transformer
             net.residual_dtype = None  # autocast's own: fewer bytes a step
@@ -153,20 +181,48 @@ class FlowTraining:
         return self.step >= self.steps
 
     def _one_step(self) -> Tensor:
-        warmup = min(1.0, (self.step + 1) / self.part.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.part.lr * warmup * (0.5 + 0.5 * math.cos(math.pi * self.step / self.steps)) + 1e-7
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss = flow_loss(self.networks, self._batch(), self.part, self.rng)
-        loss.backward()
+        share = min(1.0, (self.step + 1) / self.part.warmup) * (0.5 + 0.5 * math.cos(math.pi * self.step / self.steps))
+        loss = self._gradients(make_example(self._batch(), self.part, self.rng))
         ranks.average_gradients(self.live)
         nn.utils.clip_grad_norm_(self.live, 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._move(share)
         decay = min(self.part.ema, (self.step + 1) / (self.step + 10))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.live], 1 - decay)
         self.step += 1
         return loss.detach()
+
+    def _move(self, share: float) -> None:
+        """One step of the optimizers at this share of their rates."""
+        self.adam.param_groups[0]["lr"] = self.part.lr * share + 1e-7
+        self.adam.step()
+        if self.muon is None:
+            return
+        self.muon.param_groups[0]["lr"].fill_(self.part.matrix_lr * share)
+        if self.device.type != "cuda":
+            self.muon.step()
+        elif self._replay_muon is None:
+            self.muon.step()  # what it keeps must be there
+            self._replay_muon = record_graph(self.muon.step, warm_up=0)
+        else:
+            self._replay_muon()
+
+    def _gradients(self, example: Example) -> Tensor:
+        """The loss, and its gradients in `live`. A GPU gets all kernels at once: Python is slower than they are."""
+        if self.device.type != "cuda":
+            return self._forward_and_backward(example)
+        if self._replay is None:
+            self._held = Example(*(tensor.clone() for tensor in example))
+            self._replay = record_graph(lambda: self._forward_and_backward(self._held))
+        torch._foreach_copy_([*self._held], [*example])
+        return self._replay()
+
+    def _forward_and_backward(self, example: Example) -> Tensor:
+        for parameter in self.live:
+            parameter.grad = None
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss = flow_loss(self.networks, example)
+        loss.backward()
+        return loss
 
     def _batch(self) -> dict[str, Tensor]:
         count, ways = self.data["tokens"].shape[:2]
@@ -191,14 +247,17 @@ class FlowTraining:
         state = {"rng": self.rng.get_state(), "step": self.step, "spent": self.spent, "curve": self.curve}
         if ranks.number() == 0:
             state["networks"] = {name: module.state_dict() for name, module in self.networks.modules().items()}
-            state |= {"optimizer": self.optimizer.state_dict(), "average": self.average}
+            state |= {"adam": self.adam.state_dict(), "average": self.average}
+            state |= {"muon": self.muon.state_dict()} if self.muon else {}
         torch.save(state, path.with_name(f"{path.name}.{ranks.number()}"))
 
     def load(self, path: Path) -> None:
         state = torch.load(path.with_name(f"{path.name}.0"), map_location=self.device, weights_only=True)
         for name, module in self.networks.modules().items():
             module.load_state_dict(state["networks"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.adam.load_state_dict(state["adam"])
+        if self.muon is not None:
+            self.muon.load_state_dict(state["muon"])
         torch._foreach_copy_(self.average, state["average"])
         mine = path.with_name(f"{path.name}.{ranks.number()}")
         if mine.exists():  # a rank that was not there before draws its own numbers from their start

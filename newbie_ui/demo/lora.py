@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from newbie_ui.demo.config import Recipe
-from newbie_ui.demo.flow import FlowNetworks, flow_loss
+from newbie_ui.demo.flow import FlowNetworks, flow_loss, make_example
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def train_lora(
             "heads": data["heads"][chosen],
         }
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss = flow_loss(trained, batch, flow, rng)
+            loss = flow_loss(trained, make_example(batch, flow, rng))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 WARM_UP = 3  # runs before recording: compiled code and kernels' plans must be there
 KEPT = 8  # shapes; each holds the memory of its activations
 
+T = TypeVar("T")
 Run = Callable[[], Tensor]
 Record = Callable[[Run], Run]
 
@@ -40,7 +41,7 @@ class GraphedForward:
 
     def __init__(self, transformer: nn.Module, tokens: int, record: Record | None = None):
         self._transformer, self._forward, self._tokens = transformer, transformer.forward, tokens
-        self._record = record or _record
+        self._record = record or record_graph
         self._shapes: dict[Hashable, _Recorded] = {}
         transformer.forward = self
 
@@ -116,19 +117,19 @@ def _tensors_of(caption: Caption, rotary: Rotary, modulation: Modulation, packin
     return [*rotary, caption.tokens, *mask, *(packing or ()), *adaln]
 
 
-def _record(run: Run) -> Run:
-    """A CUDA graph of `run`, which reads and writes the same memory at every replay."""
+def record_graph(run: Callable[[], T], warm_up: int = WARM_UP) -> Callable[[], T]:
+    """A CUDA graph of `run`, which reads and writes the same memory at every replay; runs it `warm_up` times before."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             run()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may look at the card meanwhile
         result = run()
 
-    def replay() -> Tensor:
+    def replay() -> T:
         graph.replay()
         return result
 

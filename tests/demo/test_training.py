@@ -81,12 +81,43 @@ def test_a_training_goes_on_from_an_exported_model(trained, tmp_path):
     assert all(key.startswith("reader/") for key in others)
 
 
-def toy_flow():
-    recipe = load_recipe(changes=tuple(TOY))
+def toy_flow(*changes):
+    recipe = load_recipe(changes=(*TOY, *changes))
     networks = FlowNetworks(build_transformer(recipe), build_gemma(recipe), build_clip(recipe))
     shape = (6, recipe.draw.captions, recipe.tokens - 2)
-    data = {"latents": torch.randn(6, 16, 8, 8), "tokens": torch.full(shape, 9), "heads": torch.zeros(6, 4, 4)}
+    latents = torch.randn(6, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    data = {"latents": latents, "tokens": torch.full(shape, 9), "heads": torch.zeros(6, 4, 4)}
     return FlowTraining(networks, recipe, data, torch.device("cpu"))
+
+
+def test_what_takes_in_modulates_or_gives_out_is_adams_and_matrices_between_are_muons():
+    training = toy_flow()
+    names = {id(p): name for m in training.networks.modules().values() for name, p in m.named_parameters()}
+    muons, adams = (
+        {names[id(p)] for group in optimizer.param_groups for p in group["params"]}
+        for optimizer in (training.muon, training.adam)
+    )
+    assert muons | adams == {names[id(p)] for p in training.live}
+    assert not muons & adams
+    assert {"layers.0.attention.qkv.weight", "layers.0.feed_forward.w2.weight"} <= muons
+    assert not [name for name in muons if "embed" in name or "adaLN" in name or "final" in name or "norm" in name]
+    assert toy_flow("flow.matrix_lr=0").muon is None
+
+
+def test_both_optimizers_go_on_with_their_momentum(tmp_path):
+    alone = toy_flow("flow.warmup=1")
+    before = [p.detach().clone() for p in alone.live]
+    alone._one_step()
+    alone.save(tmp_path / "flow.pt")
+    alone._one_step()
+    for optimizer in (alone.adam, alone.muon):
+        mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        assert any(not torch.equal(a, b) for a, b in zip(before, alone.live) if id(b) in mine)
+    again = toy_flow("flow.warmup=1")
+    again.load(tmp_path / "flow.pt")
+    again._one_step()
+    assert again.step == alone.step == 2
+    assert all(torch.equal(a, b) for a, b in zip(alone.live, again.live))
 
 
 def test_a_gpu_more_goes_on_from_the_same_weights_with_numbers_of_its_own(tmp_path, monkeypatch):
