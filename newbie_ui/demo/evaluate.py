@@ -140,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "shift": given.shift or used["shift"],
         "psnr_db": round(measure_psnr(pipe.vae, drawings), 2),
         "weights_mb": round(sum(f.stat().st_size for f in given.model.rglob("*.safetensors")) / 1e6, 2),
+        "device": torch.cuda.get_device_name() if pipe.device.type == "cuda" else pipe.device.type,
         "seconds": round(time.monotonic() - started, 1),
     }
     print(table(result))

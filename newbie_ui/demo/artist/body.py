@@ -35,6 +35,8 @@ def _stockings(look: CharacterLook) -> tuple[str, str]:
 def draw_legs(pen: Pen, look: CharacterLook) -> None:
     sock, shoe = _stockings(look)
     skin = DARK_CLOTH if look.gender == "boy" and look.outfit in ("suit", "hoodie") else SKIN[look.skin]
+    if look.outfit == "overalls":
+        skin = sock = CLOTH[look.colour]
     if look.pose == "sitting":
         pen.both_sides(lambda side: _leg_forward(pen, skin, sock, shoe))
     elif look.pose == "jumping":
@@ -145,9 +147,7 @@ def _suit(pen: Pen, look: CharacterLook, cloth: str) -> None:
 def _overalls(pen: Pen, look: CharacterLook, cloth: str) -> None:
     pen.shape(TORSO, WHITE, edge=-0.35)
     pen.line("M-19 130L19 130M-19 138L19 138M-18 146L18 146", "#b9bccb", 2.2)
-    pen.shape(
-        PANTS if look.gender == "boy" else SKIRT, cloth, paint=pen.gradient(158, 194, (cloth, shade(cloth, -0.18)))
-    )
+    pen.shape(PANTS, cloth)
     pen.shape("M-12 136L12 136L16 162L-16 162Z", cloth)
     pen.line("M-13 120L-10 138M13 120L10 138", shade(cloth, -0.12), 4.6)
     pen.fill(ellipse(-10, 138, 2.4, 2.4) + ellipse(10, 138, 2.4, 2.4), GOLD)
@@ -286,9 +286,9 @@ def _book(pen: Pen, look: CharacterLook) -> None:
 
 def _flower(pen: Pen, look: CharacterLook) -> None:
     petal = "#ff8fb6" if look.colour not in ("pink", "red") else "#fffbe8"
-    pen.line("M0 166Q3 150 0 134", "#3f9a4c", 3.4)
+    pen.line("M0 172Q3 162 0 150", "#3f9a4c", 3.4)
     for k in range(5):
-        x, y = 9 * math.sin(k * math.tau / 5), 128 - 9 * math.cos(k * math.tau / 5)
-        pen.shape(ellipse(x, y, 7, 7), petal, 1.4)
-    pen.fill(ellipse(0, 128, 5, 5), GOLD)
-    pen.both_sides(lambda side: pen.shape(ellipse(5, 155, 6, 6), SKIN[look.skin], 1.9))
+        x, y = 8 * math.sin(k * math.tau / 5), 146 - 8 * math.cos(k * math.tau / 5)
+        pen.shape(ellipse(x, y, 6, 6), petal, 1.4)
+    pen.fill(ellipse(0, 146, 4.5, 4.5), GOLD)
+    pen.both_sides(lambda side: pen.shape(ellipse(5, 162, 6, 6), SKIN[look.skin], 1.9))

@@ -91,7 +91,7 @@ def draw_front(pen: Pen, look: CharacterLook) -> None:
     strand, ribbon = shade(colour, -0.5), ribbon_colour(look)
     gradient = pen.gradient(5, 120, (light, colour, dark))
     if look.style == "double_bun":
-        lowered = "translate(16 46)" if look.accessory in HATS else "translate(0 0)"
+        lowered = "translate(16 46)" if look.accessory in (*HATS, "cat_ears") else "translate(0 0)"
         pen.both_sides(lambda side: _bun(pen, colour, gradient, strand, lowered))
     if look.gender == "girl" and look.style not in ("double_bun", "short_hair", "spiked_hair"):
         lock = "M43 54C47 80 41 94 47 114Q56 102 56 84C57 66 54 56 50 46Z"
@@ -111,7 +111,7 @@ def draw_front(pen: Pen, look: CharacterLook) -> None:
 
 
 def _bun(pen: Pen, colour: str, gradient: str, strand: str, transform: str) -> None:
-    """A bun on the head, or beside it where a hat takes the place."""
+    """A bun on the head, or beside it where a hat or ears take the place."""
     with pen.moved(transform):
         pen.shape(ellipse(39, 12, 20, 18), colour, paint=gradient)
         pen.line("M29 6Q45 0 51 17M34 14Q42 9 45 18", strand, 1.4, 0.6)
