@@ -339,6 +339,15 @@ def test_no_tab_is_wider_than_the_window(page, width, scheme):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_on_a_phone_the_benchmarks_bars_keep_their_figures_on_the_page(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    opened(page, "Benchmark")
+    chart = page.locator("#nb-benchmark .nb-b-ladder svg").first
+    expect(chart.get_by_text("peak GB").first).to_be_visible()
+    texts = chart.locator("text").evaluate_all("nodes => nodes.map(node => node.getBoundingClientRect())")
+    assert all(0 <= box["left"] < box["right"] <= 390 and box["height"] >= 12 for box in texts)
+
+
 def test_the_benchmark_measures_through_the_queue_and_keeps_its_figures(page, site):
     before = site[1].facets().total
     opened(page, "Benchmark")

@@ -60,7 +60,7 @@ nb.define("benchmark", function (w) {
   }
 
   /* ---- presets as bars; while a run goes on its progress stands above them ---- */
-  const wide = () => Math.max(760, ladder.clientWidth - 34);
+  const wide = () => (ladder.clientWidth || document.documentElement.clientWidth - 24) - 34;
   function drawLadder() {
     const rows = now.presets.filter((p) => p.fits && p.seconds);
     const best = Math.min(...rows.map((p) => p.seconds));
@@ -72,10 +72,10 @@ nb.define("benchmark", function (w) {
       h("div.tl", { role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(100 * run.fraction), "aria-label": t("bench_running") },
         h("i", { style: { width: 100 * run.fraction + "%", background: "var(--nb-t1)" } }))) : null,
     run.errors.map((text) => h("p.nb-b-error", { role: "alert" }, icon("warn", true), text.split(/: (.*)/s, 2).map(nb.told).join(": "))),
-    rows.length ? h("div.nb-scroll-x", {}, bars(rows.map((p) => ({
+    rows.length ? bars(rows.map((p) => ({
       label: nb.told(p.label), value: p.seconds, best: p.measured && p.seconds === best, reference: !p.measured,
       cells: [p.per_step ? fine(p.per_step) + " s" : "–", p.gb ? nb.gb(p.gb) : "–", p.first ? fine(p.first) + " s" : "–", rows.length > 1 ? (worst / p.seconds).toFixed(2) + " ×" : "–"],
-    })), { unit: "s", width: wide(), label: t("bench_presets"), columns: [t("bench_col_step"), t("bench_col_peak"), t("bench_col_first"), t("bench_col_speed")] }))
+    })), { unit: "s", width: wide(), label: t("bench_presets"), columns: [t("bench_col_step"), t("bench_col_peak"), t("bench_col_first"), t("bench_col_speed")] })
       : h("p.sec.nb-b-none", {}, t("bench_no_times")));
     ladder.querySelectorAll(".sq").forEach((node) => { node.style.background = `var(--nb-${node.classList.contains("best") ? "accent" : node.classList.contains("ours") ? "t3" : "t4"})`; });
   }
@@ -125,8 +125,8 @@ nb.define("benchmark", function (w) {
       h("header", {}, h("h2", {}, t("bench_ladder")), h("span.cap", {}, p ? p.subject : t("ladder_what"))),
       l.running ? h("div.nb-b-run", { role: "status" }, h("div.tl.wait", {}, h("i", { style: { width: "30%", background: "var(--nb-t1)" } })), h("p.cap", {}, l.line || t("ladder_opening"))) : null,
       l.error ? h("p.nb-b-error", { role: "alert" }, icon("warn", true), nb.told(l.error)) : null,
-      p ? h("div.nb-scroll-x", {}, bars(p.rungs.map((r) => ({ label: r.label, title: r.title, value: r.ms, best: r.best, reference: r.reference, cells: r.cells })),
-        { unit: "", width: wide(), label: t("bench_ladder"), columns: p.columns, floors: p.floors })) : null,
+      p ? bars(p.rungs.map((r) => ({ label: r.label, title: r.title, value: r.ms, best: r.best, reference: r.reference, cells: r.cells })),
+        { unit: "", width: wide(), label: t("bench_ladder"), columns: p.columns, floors: p.floors }) : null,
       p && p.ceilings.length ? h("div.nb-b-ceilings", {}, p.ceilings.map((c) => h("div", {}, h("span", {}, c.name), h("span.bar", {}, h("i", { style: { width: 100 * c.tflops / most + "%" } })), h("b", {}, fine(c.tflops))))) : null,
       h("div.row.nb-b-foot", {}, button, l.export ? textButton("JSON", "copy", () => nb.copy(JSON.stringify(l.export), t("copied"))) : null,
         h("p.cap", {}, t("bench_command"), " ", h("code", {}, "python -m newbie_ui.bench")))));

@@ -19,32 +19,44 @@
     return Array.from({ length: Math.ceil(most / step - 1e-9) + 1 }, (_, k) => Number((k * step).toPrecision(6)));
   }
 
+  const NARROW = 760;  // pixels below which names stand above their bars and the table's cells below them
+
   /* Horizontal bars with a table beside them. rows: {label, value, best, reference, cells: [text]}; columns: [title] */
   function bars(rows, { unit, columns = [], floors = [], label, width = 1320 }) {
-    const left = Math.min(220, 24 + 7.2 * Math.max(...rows.map((r) => r.label.replace(/[\u2e80-\uffff]/g, "xx").length))), cell = 96, right = width - columns.length * cell - 76, row = 40, top = 26;
+    const narrow = width < NARROW, cell = 96, top = narrow && !floors.length ? 4 : 26, thick = narrow ? 22 : 28;
+    const left = narrow ? 1 : Math.min(220, 24 + 7.2 * Math.max(...rows.map((r) => r.label.replace(/[\u2e80-\uffff]/g, "xx").length)));
+    const right = narrow ? width - 66 : width - columns.length * cell - 76, row = narrow ? 54 + 16 * Math.ceil(columns.length / 2) : 40;
     const height = top + rows.length * row + 24;
-    const marks = ticks(Math.max(...rows.map((r) => r.value), ...floors.map((f) => f.value)));
+    const marks = ticks(Math.max(...rows.map((r) => r.value), ...floors.map((f) => f.value)), narrow ? 3 : 5);
     const x = (value) => left + (right - left) * value / marks[marks.length - 1];
     const svg = s("svg", { viewBox: `0 0 ${width} ${height}`, class: "nb-chart", role: "img", "aria-label": label });
     for (const mark of marks) {
       svg.append(s("line", { x1: x(mark), x2: x(mark), y1: top, y2: height - 24, class: "c-g" }),
-        s("text", { x: x(mark), y: height - 8, class: "c-ax", "text-anchor": "middle" }, mark));
+        s("text", { x: x(mark), y: height - 8, class: "c-ax", "text-anchor": narrow && !mark ? "start" : "middle" }, mark));
     }
     rows.forEach((r, k) => {
-      const y = top + k * row;
-      const name = s("text", { x: left - 12, y: y + 24, class: "c-nm" + (r.best ? " c-b" : ""), "text-anchor": "end" }, r.label);
+      const y = top + k * row, bar = narrow ? y + 22 : y + 5, strong = r.best ? " c-b" : "";
+      const name = s("text", { x: narrow ? left : left - 12, y: narrow ? y + 15 : y + 24, class: "c-nm" + strong, "text-anchor": narrow ? "start" : "end" }, r.label);
       if (r.title) name.append(s("title", {}, r.title));
       svg.append(name,
-        s("rect", { x: left, y: y + 5, width: Math.max(2, x(r.value) - left), height: 28, rx: 4, class: r.best ? "c-best" : r.reference ? "c-reference" : "c-ours" }),
-        s("text", { x: x(r.value) + 9, y: y + 24, class: "c-val" + (r.best ? " c-b" : "") }, fine(r.value) + (unit ? " " + unit : "")));
-      r.cells.forEach((text, c) => svg.append(s("text", { x: width - (columns.length - 1 - c) * cell - 4, y: y + 24, class: "c-td" + (r.best ? " c-b" : ""), "text-anchor": "end" }, text)));
+        s("rect", { x: left, y: bar, width: Math.max(2, x(r.value) - left), height: thick, rx: 4, class: r.best ? "c-best" : r.reference ? "c-reference" : "c-ours" }),
+        s("text", { x: x(r.value) + 9, y: bar + thick / 2 + 5, class: "c-val" + strong }, fine(r.value) + (unit ? " " + unit : "")));
+      if (narrow) {
+        const told = r.cells.map((text, c) => [text, columns[c]]).filter(([text]) => text && text !== "–");
+        for (let c = 0; c < told.length; c += 2) {
+          const line = told.slice(c, c + 2).map(([text, title]) => title + " " + text).join(" · ");
+          svg.append(s("text", { x: left, y: bar + thick + 15 + 8 * c, class: "c-ax c-under" }, line));
+        }
+        return;
+      }
+      r.cells.forEach((text, c) => svg.append(s("text", { x: width - (columns.length - 1 - c) * cell - 4, y: y + 24, class: "c-td" + strong, "text-anchor": "end" }, text)));
       if (k && columns.length) svg.append(s("line", { x1: right + 76, x2: width, y1: y, y2: y, class: "c-g" }));
     });
     for (const floor of floors) {
       svg.append(s("line", { x1: x(floor.value), x2: x(floor.value), y1: top - 2, y2: height - 24, class: "c-fl" }),
         s("text", { x: x(floor.value), y: 19, class: "c-flt", "text-anchor": "middle" }, floor.label));
     }
-    columns.forEach((title, c) => svg.append(s("text", { x: width - (columns.length - 1 - c) * cell - 4, y: 15, class: "c-ax", "text-anchor": "end" }, title)));
+    if (!narrow) columns.forEach((title, c) => svg.append(s("text", { x: width - (columns.length - 1 - c) * cell - 4, y: 15, class: "c-ax", "text-anchor": "end" }, title)));
     return svg;
   }
 
