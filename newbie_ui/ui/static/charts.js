@@ -23,7 +23,7 @@
 
   /* Horizontal bars with a table beside them. rows: {label, value, best, reference, cells: [text]}; columns: [title] */
   function bars(rows, { unit, columns = [], floors = [], label, width = 1320 }) {
-    const narrow = width < NARROW, cell = 96, top = narrow && !floors.length ? 4 : 26, thick = narrow ? 22 : 28;
+    const narrow = width < NARROW, cell = 96, top = narrow ? 4 + 16 * floors.length : 26, thick = narrow ? 22 : 28;
     const left = narrow ? 1 : Math.min(220, 24 + 7.2 * Math.max(...rows.map((r) => r.label.replace(/[\u2e80-\uffff]/g, "xx").length)));
     const right = narrow ? width - 66 : width - columns.length * cell - 76, row = narrow ? 54 + 16 * Math.ceil(columns.length / 2) : 40;
     const height = top + rows.length * row + 24;
@@ -52,10 +52,11 @@
       r.cells.forEach((text, c) => svg.append(s("text", { x: width - (columns.length - 1 - c) * cell - 4, y: y + 24, class: "c-td" + strong, "text-anchor": "end" }, text)));
       if (k && columns.length) svg.append(s("line", { x1: right + 76, x2: width, y1: y, y2: y, class: "c-g" }));
     });
-    for (const floor of floors) {
-      svg.append(s("line", { x1: x(floor.value), x2: x(floor.value), y1: top - 2, y2: height - 24, class: "c-fl" }),
-        s("text", { x: x(floor.value), y: 19, class: "c-flt", "text-anchor": "middle" }, floor.label));
-    }
+    floors.forEach((floor, k) => {
+      const from = narrow ? 16 * k : top - 2;  // on a phone each label has a line of its own, right of its mark
+      svg.append(s("line", { x1: x(floor.value), x2: x(floor.value), y1: from, y2: height - 24, class: "c-fl" }),
+        s("text", { x: x(floor.value) + (narrow ? 5 : 0), y: narrow ? from + 12 : 19, class: "c-flt", "text-anchor": narrow ? "start" : "middle" }, floor.label));
+    });
     if (!narrow) columns.forEach((title, c) => svg.append(s("text", { x: width - (columns.length - 1 - c) * cell - 4, y: 15, class: "c-ax", "text-anchor": "end" }, title)));
     return svg;
   }
